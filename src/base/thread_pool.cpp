@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/thread_pool.h"
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+constexpr int kSpins = 20000;  // about 100 us: longer than the gap between two stages of a token
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  for (int i = 1; i < std::max(threads, 1); ++i) workers_.emplace_back([this, i] { work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_.store(true);
+    generation_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::drain(int thread) {
+  for (;;) {
+    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
+    if (chunk >= chunks_) return;
+    call_(context_, thread, chunk);
+  }
+}
+
+void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
+  if (chunks <= 0) return;
+  if (workers_.empty() || chunks == 1) {
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) call(context, 0, chunk);
+    return;
+  }
+  chunks_ = chunks;
+  call_ = call;
+  context_ = context;
+  next_.store(0, std::memory_order_relaxed);
+  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1);  // sequentially consistent with sleeping_: no wake-up is lost
+  if (sleeping_.load() > 0) {
+    // The empty critical section orders this notify after a worker's check of the generation.
+    { std::lock_guard<std::mutex> lock(mutex_); }
+    wake_.notify_all();
+  }
+  drain(0);
+  while (running_.load(std::memory_order_acquire) != 0) relax();
+}
+
+void ThreadPool::work(int thread) {
+  uint64_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (generation_.load(std::memory_order_acquire) == seen) {
+      if (++spins < kSpins) {
+        relax();
+        continue;
+      }
+      std::unique_lock<std::mutex> lock(mutex_);
+      sleeping_.fetch_add(1);
+      wake_.wait(lock, [&] { return generation_.load() != seen; });
+      sleeping_.fetch_sub(1);
+    }
+    ++seen;
+    if (stop_.load(std::memory_order_relaxed)) return;
+    drain(thread);
+    running_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace sluice {
+
+// Fork-join pool for compute. The calling thread works too, so a pool of n threads owns n - 1 workers.
+// run() is not reentrant and is called by one thread at a time. Waiting workers spin for a short while
+// (a token's stages follow one another within microseconds), then sleep.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(thread, chunk) once for every chunk in [0, chunks), thread in [0, size()); returns when
+  // all are done. Chunks are handed out dynamically, so a slow core takes fewer. No allocation.
+  template <typename Body>
+  void run(int64_t chunks, const Body& body) {
+    dispatch(chunks, [](const void* context, int thread, int64_t chunk) {
+      (*static_cast<const Body*>(context))(thread, chunk);
+    }, &body);
+  }
+
+  // Splits [0, count) into ranges of at least `grain` and calls body(thread, begin, end) for each.
+  template <typename Body>
+  void for_ranges(int64_t count, int64_t grain, const Body& body) {
+    if (count <= 0) return;
+    const int64_t wanted = int64_t{size()} * 4;
+    int64_t step = (count + wanted - 1) / wanted;
+    if (step < grain) step = grain;
+    step = (step + grain - 1) / grain * grain;
+    run((count + step - 1) / step, [&](int thread, int64_t chunk) {
+      const int64_t begin = chunk * step;
+      body(thread, begin, begin + step < count ? begin + step : count);
+    });
+  }
+
+ private:
+  using Call = void (*)(const void*, int, int64_t);
+  void dispatch(int64_t chunks, Call call, const void* context);
+  void work(int thread);
+  void drain(int thread);
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> running_{0};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stop_{false};
+  int64_t chunks_ = 0;
+  Call call_ = nullptr;
+  const void* context_ = nullptr;
+};
+
+}  // namespace sluice
