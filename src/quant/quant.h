@@ -47,9 +47,14 @@ static_assert(sizeof(ActBlock) == 320);
 inline constexpr int64_t kActBlock = 256;
 
 // Blocks that hold n activations; the tail of the last one is zero.
-constexpr int64_t act_blocks(int64_t n) { return (n + kActBlock - 1) / kActBlock; }
+constexpr int64_t act_blocks(int64_t n) {
+  return (n + kActBlock - 1) / kActBlock;
+}
 
-// scale = max|x| / 127 per 32 elements, q = round to nearest (ties to even). n is a multiple of 32.
+// Per 32 elements, in float: scale = max|x| / 127, q = x * (127 / max|x|) rounded to nearest, ties
+// to even. Groups with max|x| < 1e-36 become zero; groups with an infinity or NaN get scale = NaN
+// and q = 0, so that every product with them is NaN. n is a multiple of 32; out has act_blocks(n)
+// blocks.
 void quantize_activations(const float* x, int64_t n, ActBlock* out);
 
 // Everything about one format. n is always a multiple of block_elements.
@@ -61,10 +66,16 @@ struct Traits {
   bool is_float;  // F32, F16, BF16: multiplied with float activations, never with ActBlock
 
   void (*decode)(const uint8_t* blocks, int64_t n, float* out);
-  // Round-to-nearest encoders (no importance matrix). nullptr: this format cannot be written here.
+  // Encoders without an importance matrix; values are finite. nullptr: cannot be written here.
   void (*encode)(const float* values, int64_t n, uint8_t* blocks);
-  // sum of w[i] * x[i]. Integer inner sums over 32 elements (16 where the format's scales are per
-  // 16), combined in float in increasing order. nullptr for float formats.
+  // sum of w[i] * x[i]. nullptr for float formats. x has act_blocks(n) blocks. Float operations,
+  // for each 32 elements j in increasing order, S[g] the exact integer sum of q_w q_x over 16
+  // elements:
+  //   result += (d * scale[j]) * float(s[2j] S[2j] + s[2j+1] S[2j+1])
+  //   result -= (dmin * scale[j]) * float(z[2j] sum[2j] + z[2j+1] sum[2j+1])   (formats with a min)
+  // where s and z are the block's integer scales (1 in 32-element formats, which add m instead).
+  // The integers are below 2^24, so exact. Kernels may use another order: at most 1e-5 of sum
+  // |terms| off.
   float (*dot)(const uint8_t* blocks, const ActBlock* x, int64_t n);
   // The same against float activations, accumulated in double.
   double (*dot_f32)(const uint8_t* blocks, const float* x, int64_t n);
