@@ -18,8 +18,17 @@ struct Entry {
 
 // One line per format.
 constexpr Entry kFormats[] = {
-    {Type::kF32, &kF32Traits},   {Type::kF16, &kF16Traits},   {Type::kBF16, &kBF16Traits},
-    {Type::kQ8_0, &kQ8_0Traits}, {Type::kQ4_K, &kQ4_KTraits}, {Type::kQ6_K, &kQ6_KTraits},
+    {Type::kF32, &kF32Traits},         {Type::kF16, &kF16Traits},
+    {Type::kBF16, &kBF16Traits},       {Type::kQ4_0, &kQ4_0Traits},
+    {Type::kQ4_1, &kQ4_1Traits},       {Type::kQ5_0, &kQ5_0Traits},
+    {Type::kQ5_1, &kQ5_1Traits},       {Type::kQ8_0, &kQ8_0Traits},
+    {Type::kQ2_K, &kQ2_KTraits},       {Type::kQ3_K, &kQ3_KTraits},
+    {Type::kQ4_K, &kQ4_KTraits},       {Type::kQ5_K, &kQ5_KTraits},
+    {Type::kQ6_K, &kQ6_KTraits},       {Type::kIQ2_XXS, &kIQ2_XXSTraits},
+    {Type::kIQ2_XS, &kIQ2_XSTraits},   {Type::kIQ2_S, &kIQ2_STraits},
+    {Type::kIQ3_XXS, &kIQ3_XXSTraits}, {Type::kIQ3_S, &kIQ3_STraits},
+    {Type::kIQ4_NL, &kIQ4_NLTraits},   {Type::kIQ4_XS, &kIQ4_XSTraits},
+    {Type::kMXFP4, &kMXFP4Traits},
 };
 
 constexpr auto kById = [] {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quant/block_format.h"
+#include "quant/formats.h"
+#include "quant/half.h"
+
+namespace sluice::quant {
+namespace {
+
+struct Q3_K {
+  using Block = BlockQ3_K;
+  static constexpr bool kHasMin = false;
+
+  static void unpack(const Block& block, Unpacked256& u) {
+    u.d = half_to_float(block.d);
+    int8_t scale[16];
+    unpack_q3_k_scales(block.scales, scale);
+    for (int g = 0; g < 16; ++g) u.scale[g] = scale[g];
+    for (int j = 0; j < 8; ++j) {  // 32 elements each
+      const uint8_t* qs = block.qs + 32 * (j / 4);
+      for (int l = 0; l < 32; ++l) {
+        const int low = (qs[l] >> (2 * (j % 4))) & 3;
+        const int high = (block.hmask[l] >> j) & 1;
+        u.q[32 * j + l] = static_cast<int8_t>((low | (high << 2)) - 4);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+constexpr Traits kQ3_KTraits = make_traits<Q3_K>(Type::kQ3_K, "Q3_K");
+
+}  // namespace sluice::quant
