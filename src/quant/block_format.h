@@ -33,6 +33,17 @@ struct Unpacked256 {
   int8_t q[256];
 };
 
+// Inverse of unpack_six_bit for scales and mins that stand twice each.
+inline void pack_six_bit(const Unpacked256& u, uint8_t* b) {
+  for (int j = 0; j < 4; ++j) {
+    const int s = u.scale[2 * j], s4 = u.scale[2 * j + 8];
+    const int z = u.min[2 * j], z4 = u.min[2 * j + 8];
+    b[j] = static_cast<uint8_t>(s | ((s4 >> 4) << 6));
+    b[j + 4] = static_cast<uint8_t>(z | ((z4 >> 4) << 6));
+    b[j + 8] = static_cast<uint8_t>((s4 & 15) | ((z4 & 15) << 4));
+  }
+}
+
 inline int32_t dot_int8(const int8_t* a, const int8_t* b, int n) {
   int32_t sum = 0;
   for (int i = 0; i < n; ++i) sum += int32_t{a[i]} * int32_t{b[i]};
