@@ -9,8 +9,8 @@
 
 namespace sluice {
 
-// Page-aligned anonymous memory, zeroed by the system on first touch: reserving more than is touched
-// costs nothing. Move-only. An empty buffer has data() == nullptr.
+// Page-aligned anonymous memory, zeroed by the system on first touch: reserving more than is
+// touched costs nothing. Move-only. An empty buffer has data() == nullptr.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -32,8 +32,8 @@ class AlignedBuffer {
   static AlignedBuffer allocate(size_t bytes) {
     AlignedBuffer buffer;
     if (bytes == 0) return buffer;
-    void* memory =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return buffer;
     buffer.data_ = static_cast<uint8_t*>(memory);
     buffer.size_ = bytes;

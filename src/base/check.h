@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define SLUICE_CHECK(condition, message)                                                     \
-  do {                                                                                       \
-    if (!(condition)) [[unlikely]] {                                                         \
+#define SLUICE_CHECK(condition, message)                                                      \
+  do {                                                                                        \
+    if (!(condition)) [[unlikely]] {                                                          \
       std::fprintf(stderr, "%s:%d: broken invariant: %s (%s)\n", __FILE__, __LINE__, message, \
-                   #condition);                                                              \
-      std::abort();                                                                          \
-    }                                                                                        \
+                   #condition);                                                               \
+      std::abort();                                                                           \
+    }                                                                                         \
   } while (false)

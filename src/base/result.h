@@ -47,17 +47,17 @@ inline tl::unexpected<Error> fail(Error error) {
 #define SLUICE_CONCAT(a, b) SLUICE_CONCAT_INNER(a, b)
 
 // SLUICE_TRY(expr): return the error of a Status to the caller.
-#define SLUICE_TRY(expr)                                                       \
-  do {                                                                         \
-    auto sluice_try_status = (expr);                                           \
-    if (!sluice_try_status)                                                    \
+#define SLUICE_TRY(expr)                                                            \
+  do {                                                                              \
+    auto sluice_try_status = (expr);                                                \
+    if (!sluice_try_status)                                                         \
       return tl::unexpected<::sluice::Error>(std::move(sluice_try_status.error())); \
   } while (false)
 
 // SLUICE_ASSIGN(declaration, expr): declare from a Result<T>, or return its error to the caller.
 #define SLUICE_ASSIGN(declaration, expr) \
   SLUICE_ASSIGN_INNER(declaration, expr, SLUICE_CONCAT(sluice_result_, __LINE__))
-#define SLUICE_ASSIGN_INNER(declaration, expr, result)                              \
-  auto result = (expr);                                                             \
-  if (!result) return tl::unexpected<::sluice::Error>(std::move(result.error()));   \
+#define SLUICE_ASSIGN_INNER(declaration, expr, result)                            \
+  auto result = (expr);                                                           \
+  if (!result) return tl::unexpected<::sluice::Error>(std::move(result.error())); \
   declaration = std::move(*result)

@@ -10,9 +10,9 @@
 
 namespace sluice {
 
-// Fork-join pool for compute. The calling thread works too, so a pool of n threads owns n - 1 workers.
-// run() is not reentrant and is called by one thread at a time. Waiting workers spin for a short while
-// (a token's stages follow one another within microseconds), then sleep.
+// Fork-join pool for compute. The calling thread works too, so a pool of n threads owns n - 1
+// workers. run() is not reentrant and is called by one thread at a time. Waiting workers spin for a
+// short while (a token's stages follow one another within microseconds), then sleep.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);
@@ -22,13 +22,17 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(thread, chunk) once for every chunk in [0, chunks), thread in [0, size()); returns when
-  // all are done. Chunks are handed out dynamically, so a slow core takes fewer. No allocation.
+  // Calls body(thread, chunk) once for every chunk in [0, chunks), thread in [0, size()); returns
+  // when all are done. Chunks are handed out dynamically, so a slow core takes fewer. No
+  // allocation.
   template <typename Body>
   void run(int64_t chunks, const Body& body) {
-    dispatch(chunks, [](const void* context, int thread, int64_t chunk) {
-      (*static_cast<const Body*>(context))(thread, chunk);
-    }, &body);
+    dispatch(
+        chunks,
+        [](const void* context, int thread, int64_t chunk) {
+          (*static_cast<const Body*>(context))(thread, chunk);
+        },
+        &body);
   }
 
   // Splits [0, count) into ranges of at least `grain` and calls body(thread, begin, end) for each.

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// One timeline of tokens with the model's memory of it.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace sluice::engine {
+
+class Session {
+ public:
+  // `engine` must outlive the session.
+  static Result<Session> create(Engine& engine);
+
+  Engine& engine() const { return *engine_; }
+  int64_t length() const { return sequence_.length(); }
+  int64_t capacity() const { return sequence_.capacity(); }
+  // What the model has read, in order.
+  std::span<const text::Token> tokens() const { return tokens_; }
+  uint64_t bytes() const { return sequence_.bytes(); }
+
+  // Reads tokens in batches. Afterwards logits() are those of the last one. kTooLarge, before
+  // anything is read, when they do not fit the context; kUsage for ids outside the vocabulary;
+  // kCancelled, with whole batches read, when *cancel becomes true.
+  Status feed(std::span<const text::Token> tokens, const std::atomic<bool>* cancel = nullptr);
+
+  // Like feed, and hands the logits of every token to `sink` in order: rows [count, vocabulary].
+  Status feed_all_logits(std::span<const text::Token> tokens,
+                         const std::function<Status(std::span<const float> rows)>& sink,
+                         const model::Observer& observer = nullptr);
+
+  // Of the last token read. Valid until the next call; may be changed by the caller.
+  std::span<float> logits() { return logits_; }
+
+  // Forgets everything from `length` on. The logits are gone.
+  void truncate(int64_t length);
+
+  // Makes the session hold exactly `tokens`, reading only what comes after the common beginning (at
+  // least the last token, whose logits are wanted). Returns how many were kept.
+  Result<int64_t> reuse(std::span<const text::Token> tokens,
+                        const std::atomic<bool>* cancel = nullptr);
+
+ private:
+  Session(Engine& engine, model::Sequence sequence)
+      : engine_(&engine), sequence_(std::move(sequence)) {}
+  Status check(std::span<const text::Token> tokens) const;
+
+  Engine* engine_;
+  model::Sequence sequence_;
+  std::vector<text::Token> tokens_;
+  std::vector<float> logits_;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/attention.h"
+
+#include <cmath>
+
+namespace sluice::model {
+
+Result<AttentionWeights> Attention::bind(Weights& weights, const std::string& prefix,
+                                         const Config& config) {
+  const int64_t q_rows = config.heads * config.head_dim;
+  const int64_t kv_rows = config.kv_heads * config.head_dim;
+  AttentionWeights bound{};
+  if (weights.has(prefix + "attn_qkv.weight")) {
+    SLUICE_ASSIGN(const sluice_matrix joint,
+                  weights.matrix(prefix + "attn_qkv.weight", config.dim, q_rows + 2 * kv_rows));
+    bound.q = row_range(joint, 0, q_rows);
+    bound.k = row_range(joint, q_rows, kv_rows);
+    bound.v = row_range(joint, q_rows + kv_rows, kv_rows);
+  } else {
+    SLUICE_ASSIGN(bound.q, weights.matrix(prefix + "attn_q.weight", config.dim, q_rows));
+    SLUICE_ASSIGN(bound.k, weights.matrix(prefix + "attn_k.weight", config.dim, kv_rows));
+    SLUICE_ASSIGN(bound.v, weights.matrix(prefix + "attn_v.weight", config.dim, kv_rows));
+  }
+  SLUICE_ASSIGN(bound.output, weights.matrix(prefix + "attn_output.weight", q_rows, config.dim));
+  SLUICE_ASSIGN(bound.q_norm, weights.vector(prefix + "attn_q_norm.weight", config.head_dim));
+  SLUICE_ASSIGN(bound.k_norm, weights.vector(prefix + "attn_k_norm.weight", config.head_dim));
+  return bound;
+}
+
+Status Attention::reserve(int64_t rows) {
+  const auto floats = [&](int64_t n) { return static_cast<size_t>(rows * n) * sizeof(float); };
+  SLUICE_TRY(q_.reserve(floats(config_->heads * config_->head_dim)));
+  SLUICE_TRY(mixed_.reserve(floats(config_->heads * config_->head_dim)));
+  SLUICE_TRY(k_.reserve(floats(config_->kv_heads * config_->head_dim)));
+  SLUICE_TRY(v_.reserve(floats(config_->kv_heads * config_->head_dim)));
+  SLUICE_TRY(cos_.reserve(floats(config_->rope.dims / 2)));
+  return sin_.reserve(floats(config_->rope.dims / 2));
+}
+
+Status Attention::begin(const Batch& batch) {
+  const compute::Backend& be = *backend_;
+  const size_t bytes = batch.cos.size() * sizeof(float);
+  SLUICE_TRY(be.check(be->upload(be.get(), cos_.data(), batch.cos.data(), bytes)));
+  return be.check(be->upload(be.get(), sin_.data(), batch.sin.data(), bytes));
+}
+
+Status Attention::run(const AttentionWeights& w, const Batch& batch, const float* h, float* x) {
+  const compute::Backend& be = *backend_;
+  const Config& c = *config_;
+  const int64_t rows = batch.rows();
+  const auto spans = static_cast<int32_t>(batch.spans.size());
+  const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+
+  const sluice_product inputs[] = {
+      {w.q, q_.floats(), 0}, {w.k, k_.floats(), 0}, {w.v, v_.floats(), 0}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, 3)));
+  SLUICE_TRY(
+      be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim, c.heads * c.head_dim,
+                             w.q_norm, c.eps, cos_.floats(), sin_.floats(), c.rope.dims)));
+  SLUICE_TRY(be.check(be->norm_rope(be.get(), k_.floats(), rows, c.kv_heads, c.head_dim,
+                                    c.kv_heads * c.head_dim, w.k_norm, c.eps, cos_.floats(),
+                                    sin_.floats(), c.rope.dims)));
+  SLUICE_TRY(be.check(be->kv_store(be.get(), batch.spans.data(), spans, k_.floats(), v_.floats())));
+  SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
+                                    scale, mixed_.floats())));
+  const sluice_product output[] = {{w.output, x, 1}};
+  return be.check(be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1));
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/batch.h"
+
+namespace sluice::model {
+
+void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
+  tokens.clear();
+  spans.clear();
+  sequences.clear();
+  wanted.clear();
+  for (const Chunk& chunk : chunks) {
+    sluice_span span{};
+    span.first_row = rows();
+    span.rows = static_cast<int64_t>(chunk.tokens.size());
+    span.position = chunk.sequence->length();
+    spans.push_back(span);
+    sequences.push_back(chunk.sequence);
+    tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
+    for (int64_t r = chunk.all_logits ? 0 : span.rows - 1; r < span.rows; ++r)
+      wanted.push_back(static_cast<int32_t>(span.first_row + r));
+  }
+  const size_t half = static_cast<size_t>(rope.dims() / 2);
+  cos.resize(tokens.size() * half);
+  sin.resize(tokens.size() * half);
+  for (const sluice_span& span : spans)
+    for (int64_t r = 0; r < span.rows; ++r) {
+      const size_t at = static_cast<size_t>(span.first_row + r) * half;
+      rope.angles(span.position + r, cos.data() + at, sin.data() + at);
+    }
+}
+
+void Batch::select_layer(int64_t layer) {
+  for (size_t i = 0; i < spans.size(); ++i) spans[i].kv = sequences[i]->kv(layer);
+}
+
+void Batch::commit() const {
+  for (size_t i = 0; i < spans.size(); ++i)
+    sequences[i]->set_length(spans[i].position + spans[i].rows);
+}
+
+}  // namespace sluice::model

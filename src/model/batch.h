@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// A batch on its way through the layers: rows of several sequences side by side.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "model/rope.h"
+
+namespace sluice::model {
+
+struct Batch {
+  std::vector<int32_t> tokens;       // [rows]
+  std::vector<sluice_span> spans;    // one per chunk; kv is set per layer
+  std::vector<Sequence*> sequences;  // one per chunk
+  std::vector<int32_t> wanted;       // rows whose logits are wanted
+  std::vector<float> cos, sin;       // [rows, rotary / 2]
+
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+
+  void assign(std::span<const Chunk> chunks, const Rope& rope);
+  // Points every span at a layer's cache.
+  void select_layer(int64_t layer);
+  // Makes the stored positions part of the sequences.
+  void commit() const;
+};
+
+}  // namespace sluice::model

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hyperparameters of a model, read and checked from GGUF metadata.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "gguf/gguf.h"
+
+namespace sluice::model {
+
+enum class RopeScaling { kNone, kLinear, kYarn };
+
+// What a user may override on the command line.
+struct RopeOverride {
+  std::optional<RopeScaling> scaling;
+  std::optional<double> factor;
+  std::optional<double> freq_base;
+  std::optional<int64_t> original_context;
+};
+
+struct RopeConfig {
+  double freq_base = 10000;
+  int64_t dims = 0;  // rotated dimensions of a head, even
+  RopeScaling scaling = RopeScaling::kNone;
+  double factor = 1;             // context extension
+  int64_t original_context = 0;  // YaRN
+  double extrapolation = 1, attention_factor = 1, beta_fast = 32, beta_slow = 1;  // YaRN
+};
+
+struct Config {
+  std::string architecture;
+  std::string name;  // general.name, may be empty
+  int64_t layers = 0;
+  int64_t context = 0;  // positions it was trained for (extended by rope scaling)
+  int64_t dim = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocabulary = 0;
+  float eps = 0;
+  RopeConfig rope;
+  int64_t hidden = 0;   // dense feed-forward width, 0 when every layer is a mixture
+  int64_t experts = 0;  // 0: dense
+  int64_t experts_used = 0;
+  int64_t expert_hidden = 0;
+
+  // kBadFile naming the key; kUnsupported for an architecture that the registry does not know.
+  static Result<Config> read(const gguf::Gguf& file, const RopeOverride& rope);
+};
+
+}  // namespace sluice::model

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model bound to its weights: token ids in, logits out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "compute/backend.h"
+#include "model/config.h"
+#include "model/sequence.h"
+
+namespace sluice::model {
+
+// Consecutive tokens of one sequence; they are appended to it.
+struct Chunk {
+  Sequence* sequence;
+  std::span<const int32_t> tokens;
+  bool all_logits = false;  // logits of every token, else of the last one only
+};
+
+// Sees activations on their way, for tests and tools: stage 0 is the input of the first layer,
+// stage n + 1 the output of layer n, the last one the final norm's output. x [rows, dim], host
+// memory.
+using Observer = std::function<void(int64_t stage, const float* x, int64_t rows)>;
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const Config& config() const = 0;
+  // Bytes of weights in memory, experts counted.
+  virtual uint64_t weight_bytes() const = 0;
+  virtual Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const = 0;
+
+  // Runs the chunks as one batch. logits is resized to [wanted rows, vocabulary], in the chunks'
+  // order. Token ids must be in the vocabulary and the sequences long enough (checked by the
+  // caller). After an error the sequences have their old length. Not for concurrent calls.
+  virtual Status forward(std::span<const Chunk> chunks, std::vector<float>& logits,
+                         const Observer& observer = nullptr) = 0;
+};
+
+}  // namespace sluice::model

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line per architecture.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "compute/backend.h"
+#include "gguf/gguf.h"
+#include "model/model.h"
+
+namespace sluice::model {
+
+struct Architecture {
+  std::string_view name;  // general.architecture
+  Result<std::unique_ptr<Model>> (*load)(const gguf::Gguf&, const Config&, const compute::Backend&,
+                                         int threads);
+};
+
+// nullptr when unknown.
+const Architecture* find_architecture(std::string_view name);
+// "qwen3, qwen3moe"
+std::string architecture_names();
+
+// Reads the hyperparameters and loads all weights. `backend` must outlive the model.
+Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
+                                          const compute::Backend& backend, int threads);
+
+// Loaders, one per file of this folder.
+Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf&, const Config&, const compute::Backend&,
+                                          int threads);
+
+}  // namespace sluice::model
