@@ -13,9 +13,13 @@
 
 namespace sluice::gguf {
 
+// Order of calls: set and add_tensor, begin, write until every tensor is complete, finish. What is
+// wrong with keys or tensors is told by begin. A writer that is destroyed before finish succeeded
+// removes what it wrote; an existing file at the path is replaced only by finish.
 class Writer {
  public:
-  void set(std::string key, Value value);  // replaces a key that is already there
+  // Replaces a key that is already there. "general.alignment" (u32) sets the alignment, default 32.
+  void set(std::string key, Value value);
   void set_string(std::string key, std::string value);
   void set_u32(std::string key, uint32_t value);
   void set_f32(std::string key, float value);
@@ -27,15 +31,20 @@ class Writer {
   void add_tensor(std::string name, quant::Type type, std::vector<int64_t> shape);
 
   // Writes everything before the data to `path` (to path + ".part" until finish() renames it).
+  // kUsage, naming the key or tensor, for what the reader would refuse; kIo when the system
+  // refuses.
   Status begin(const std::string& path);
-  // Appends bytes of the declared tensors in order; padding is inserted between tensors. A tensor may
-  // come in several pieces, a piece never spans tensors.
+  // Appends bytes of the declared tensors in order; padding is inserted between tensors. A tensor
+  // may come in several pieces, a piece never spans tensors (kUsage). kIo with the path when the
+  // disk is full. After an error every further call fails.
   Status write(std::span<const uint8_t> bytes);
-  // kIo with the path when the disk is full; fails if bytes are missing.
+  // kIo with the path when the disk is full; kUsage if bytes are missing.
   Status finish();
 
   Writer();
   ~Writer();
+  Writer(Writer&& other) noexcept;
+  Writer& operator=(Writer&& other) noexcept;
 
  private:
   struct State;
