@@ -13,11 +13,10 @@
 
 namespace sluice::quant {
 
-// All take finite values; a NaN gives some valid block. Each fills u completely (except min and
-// dmin where the format has none), with d and dmin already rounded to fp16.
+// x has 256 elements (32 for Unpacked32) and is finite; a NaN gives some valid block. u is filled,
+// with d and dmin already rounded to fp16; min and dmin are left alone where the format has none.
 
-// x ~ d * scale * q, groups of 16, q in [lowest, -lowest - 1], scale in [scale_lowest,
-// -scale_lowest - 1].
+// x ~ d * scale * q, groups of 16 unless said.
 void encode_q3_levels(const float* x, Unpacked256& u);  // q -4..3, scale -32..31
 void encode_q6_levels(const float* x, Unpacked256& u);  // q -32..31, scale -128..127
 void encode_iq4_levels(const float* x,
