@@ -5,7 +5,7 @@
 
 namespace sluice::gguf {
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   constexpr size_t kShown = 96;
   std::string out = "'";
   for (const char c : text.substr(0, kShown)) {

@@ -9,6 +9,6 @@ namespace sluice::gguf {
 
 // Text from a file made fit for one line of an error: everything but printable ASCII is escaped,
 // long texts are cut. In single quotes.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 }  // namespace sluice::gguf

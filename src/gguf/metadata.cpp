@@ -183,7 +183,7 @@ Result<Metadata> Metadata::read(Cursor& cursor, uint64_t count) {
       return cursor.error(ErrorKind::kBadFile, fmt::format("key {}", i), offset,
                           "an empty name: the file is damaged, download it again");
     }
-    const std::string field = fmt::format("key {}", quoted(key));
+    const std::string field = fmt::format("key {}", quote(key));
     const auto [entry, is_new] = metadata.index_.try_emplace(key, metadata.entries_.size());
     if (!is_new) {
       return cursor.error(ErrorKind::kBadFile, field, offset,
@@ -204,7 +204,7 @@ const Value* Metadata::find(std::string_view key) const {
 
 tl::unexpected<Error> Metadata::error(ErrorKind kind, std::string_view key,
                                       std::string_view what) const {
-  return fail(kind, "{}: key {} at byte {}: {}", file_, quoted(key),
+  return fail(kind, "{}: key {} at byte {}: {}", file_, quote(key),
               offsets_[index_.find(key)->second], what);
 }
 
@@ -212,7 +212,7 @@ tl::unexpected<Error> Metadata::missing(std::string_view key) const {
   return fail(
       ErrorKind::kBadFile,
       "{}: key {} is missing from the metadata: convert the model again or take another file",
-      file_, quoted(key));
+      file_, quote(key));
 }
 
 tl::unexpected<Error> Metadata::wrong_type(std::string_view key, const Value& value,

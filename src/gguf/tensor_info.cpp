@@ -70,7 +70,7 @@ Result<Tensor> read_info(Cursor& cursor, uint64_t index, uint64_t alignment, int
     return cursor.error(ErrorKind::kBadFile, number, start,
                         "an empty name: the file is damaged, download it again");
   }
-  const std::string field = fmt::format("tensor {}", quoted(name));
+  const std::string field = fmt::format("tensor {}", quote(name));
 
   uint64_t offset = cursor.position();
   SLUICE_ASSIGN(const uint32_t dimensions, cursor.number<uint32_t>(field));
@@ -119,13 +119,13 @@ Status place(const Cursor& cursor, std::span<Tensor> tensors,
     uint64_t end;
     if (!checked_add(tensor.offset, data_offset, &tensor.offset) ||
         !checked_add(tensor.offset, tensor.bytes, &end)) {
-      return cursor.error(ErrorKind::kBadFile, fmt::format("tensor {}", quoted(tensor.name)),
+      return cursor.error(ErrorKind::kBadFile, fmt::format("tensor {}", quote(tensor.name)),
                           info_offsets[i],
                           "its data offset overflows: the file is damaged, download it again");
     }
     if (end > file_bytes) {
       return cursor.error(
-          ErrorKind::kBadFile, fmt::format("tensor {}", quoted(tensor.name)), info_offsets[i],
+          ErrorKind::kBadFile, fmt::format("tensor {}", quote(tensor.name)), info_offsets[i],
           "the file ends at byte {}, the tensor needs bytes {} to {}: the file is cut "
           "short, download it again",
           file_bytes, tensor.offset, end);
@@ -145,10 +145,10 @@ Status check_overlap(const Cursor& cursor, std::span<const Tensor> tensors,
     const Tensor& after = tensors[order[i]];
     if (before.offset + before.bytes > after.offset) {
       return cursor.error(
-          ErrorKind::kBadFile, fmt::format("tensor {}", quoted(after.name)), info_offsets[order[i]],
+          ErrorKind::kBadFile, fmt::format("tensor {}", quote(after.name)), info_offsets[order[i]],
           "its data at byte {} overlaps tensor {}, which ends at byte {}: the file is "
           "damaged, download it again",
-          after.offset, quoted(before.name), before.offset + before.bytes);
+          after.offset, quote(before.name), before.offset + before.bytes);
     }
   }
   return {};
@@ -189,7 +189,7 @@ Status read_tensor_infos(Cursor& cursor, uint64_t count, uint64_t alignment, int
     SLUICE_ASSIGN(Tensor tensor, read_info(cursor, i, alignment, file));
     const auto [entry, is_new] = table->index.try_emplace(tensor.name, table->tensors.size());
     if (!is_new) {
-      return cursor.error(ErrorKind::kBadFile, fmt::format("tensor {}", quoted(tensor.name)),
+      return cursor.error(ErrorKind::kBadFile, fmt::format("tensor {}", quote(tensor.name)),
                           info_offsets.back(),
                           "appears twice, first as tensor {} of part {}: convert the model again",
                           entry->second, table->tensors[entry->second].file + 1);

@@ -41,7 +41,7 @@ class Header {
 
 tl::unexpected<Error> mismatch(std::string_view key, ValueType type) {
   return fail(ErrorKind::kUsage,
-              "key {}: the value given is not of its type, {}, or out of its range", quoted(key),
+              "key {}: the value given is not of its type, {}, or out of its range", quote(key),
               value_type_name(type));
 }
 
@@ -126,7 +126,7 @@ bool put(Header& header, ValueType type, const Array& array) {
 
 Status put_pair(Header& header, const std::string& key, const Value& value) {
   if (key.empty() || key.size() > Metadata::kMaxKeyBytes) {
-    return fail(ErrorKind::kUsage, "key {}: a key has 1 to {} bytes", quoted(key),
+    return fail(ErrorKind::kUsage, "key {}: a key has 1 to {} bytes", quote(key),
                 Metadata::kMaxKeyBytes);
   }
   header.string(key);
@@ -146,29 +146,29 @@ struct Declared {
 
 Status check_tensor(Declared& tensor) {
   if (tensor.name.empty() || tensor.name.size() > kMaxTensorNameBytes) {
-    return fail(ErrorKind::kUsage, "tensor {}: a name has 1 to {} bytes", quoted(tensor.name),
+    return fail(ErrorKind::kUsage, "tensor {}: a name has 1 to {} bytes", quote(tensor.name),
                 kMaxTensorNameBytes);
   }
   if (tensor.shape.empty() || tensor.shape.size() > kMaxDimensions) {
     return fail(ErrorKind::kUsage, "tensor {}: {} dimensions, 1 to {} are possible",
-                quoted(tensor.name), tensor.shape.size(), kMaxDimensions);
+                quote(tensor.name), tensor.shape.size(), kMaxDimensions);
   }
   std::array<int64_t, 4> shape = {1, 1, 1, 1};
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     if (tensor.shape[i] <= 0) {
       return fail(ErrorKind::kUsage, "tensor {}: size {} of dimension {} is not positive",
-                  quoted(tensor.name), tensor.shape[i], i);
+                  quote(tensor.name), tensor.shape[i], i);
     }
     shape[i] = tensor.shape[i];
   }
   const quant::Traits* traits = quant::find_traits(static_cast<uint32_t>(tensor.type));
   if (!traits) {
-    return fail(ErrorKind::kUsage, "tensor {}: type id {} has no layout", quoted(tensor.name),
+    return fail(ErrorKind::kUsage, "tensor {}: type id {} has no layout", quote(tensor.name),
                 static_cast<uint32_t>(tensor.type));
   }
   const Result<uint64_t> bytes = tensor_bytes(*traits, shape);
   if (!bytes) {
-    return fail(ErrorKind::kUsage, "tensor {}: {}", quoted(tensor.name), bytes.error().message);
+    return fail(ErrorKind::kUsage, "tensor {}: {}", quote(tensor.name), bytes.error().message);
   }
   tensor.bytes = *bytes;
   return {};
@@ -268,7 +268,7 @@ Result<Header> Writer::State::make_header() {
   for (Declared& tensor : tensors) {
     SLUICE_TRY(check_tensor(tensor));
     if (!names.insert(tensor.name).second) {
-      return fail(ErrorKind::kUsage, "tensor {}: declared twice", quoted(tensor.name));
+      return fail(ErrorKind::kUsage, "tensor {}: declared twice", quote(tensor.name));
     }
     header.string(tensor.name);
     header.number(static_cast<uint32_t>(tensor.shape.size()));
@@ -277,7 +277,7 @@ Result<Header> Writer::State::make_header() {
     header.number(offset);
     if (!checked_add(offset, tensor.bytes, &offset) ||
         !checked_add(offset, alignment - 1, &offset)) {
-      return fail(ErrorKind::kUsage, "tensor {}: the file's size overflows", quoted(tensor.name));
+      return fail(ErrorKind::kUsage, "tensor {}: the file's size overflows", quote(tensor.name));
     }
     offset = offset / alignment * alignment;
   }
@@ -307,7 +307,7 @@ Status Writer::State::append(std::span<const uint8_t> bytes) {
   if (bytes.size() > tensor.bytes - done) {
     return fail(ErrorKind::kUsage,
                 "{}: tensor {}: {} bytes written to its {}: a piece spans tensors", file.path(),
-                quoted(tensor.name), done + bytes.size(), tensor.bytes);
+                quote(tensor.name), done + bytes.size(), tensor.bytes);
   }
   SLUICE_TRY(file.append(bytes));
   done += bytes.size();
@@ -328,7 +328,7 @@ Status Writer::write(std::span<const uint8_t> bytes) {
 Status Writer::State::complete() {
   if (current < tensors.size()) {
     return fail(ErrorKind::kUsage, "{}: tensor {}: {} of its {} bytes were written", file.path(),
-                quoted(tensors[current].name), done, tensors[current].bytes);
+                quote(tensors[current].name), done, tensors[current].bytes);
   }
   return file.commit();
 }

@@ -1,0 +1,1 @@
+fuzz_target(gguf SOURCES gguf.cpp DEPS sluice_gguf)
