@@ -41,8 +41,10 @@ T* grown(std::vector<T>& scratch, size_t size) {
 }
 
 // Quantises rows of x into `scratch`, in parallel; row r starts at result + r * act_blocks(dim).
+// With `fine` every row gives two: 2 r, and 2 r + 1 with what the first one's rounding lost.
 const quant::ActBlock* quantize_rows(sluice_backend& backend, const float* x, int64_t rows,
-                                     int64_t dim, std::vector<quant::ActBlock>& scratch);
+                                     int64_t dim, std::vector<quant::ActBlock>& scratch,
+                                     bool fine = false);
 
 // The operations, one file per group.
 int32_t embed(sluice_backend*, const sluice_matrix*, const int32_t*, int64_t, float*);
@@ -50,7 +52,8 @@ int32_t rms_norm(sluice_backend*, const float*, const float*, int64_t, int64_t, 
 int32_t norm_rope(sluice_backend*, float*, int64_t, int64_t, int64_t, int64_t, const float*, float,
                   const float*, const float*, int64_t);
 int32_t gather(sluice_backend*, const float*, const int32_t*, int64_t, int64_t, float*);
-int32_t multiply(sluice_backend*, const float*, int64_t, int64_t, const sluice_product*, int32_t);
+int32_t multiply(sluice_backend*, const float*, int64_t, int64_t, const sluice_product*, int32_t,
+                 int32_t);
 int32_t kv_store(sluice_backend*, const sluice_span*, int32_t, const float*, const float*);
 int32_t attention(sluice_backend*, const sluice_span*, int32_t, const float*, int64_t, float,
                   float*);

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// sluice inspect: what a GGUF file holds, without loading it.
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "apps/commands.h"
+#include "apps/options.h"
+#include "base/log.h"
+#include "model/config.h"
+
+namespace sluice::apps {
+namespace {
+
+using gguf::Gguf;
+using gguf::Tensor;
+
+std::string size_text(double bytes) {
+  return bytes >= 1024.0 * 1024 * 1024 ? fmt::format("{:.2f} GiB", bytes / (1024.0 * 1024 * 1024))
+                                       : fmt::format("{:.2f} MiB", bytes / (1024.0 * 1024));
+}
+
+std::string one_line(std::string_view text, size_t most) {
+  std::string out = nlohmann::json(std::string(text))
+                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (out.size() <= most) return out;
+  size_t cut = most;  // not within a character
+  while (cut > 0 && (static_cast<unsigned char>(out[cut]) & 0xc0) == 0x80) --cut;
+  return fmt::format("{}... ({} bytes)", out.substr(0, cut), text.size());
+}
+
+std::string value_text(const gguf::Value& value) {
+  struct Printer {
+    std::string operator()(uint64_t v) const { return fmt::format("{}", v); }
+    std::string operator()(int64_t v) const { return fmt::format("{}", v); }
+    std::string operator()(double v) const { return fmt::format("{:g}", v); }
+    std::string operator()(bool v) const { return v ? "true" : "false"; }
+    std::string operator()(const std::string& v) const { return one_line(v, 80); }
+    std::string operator()(const gguf::Array& v) const {
+      return fmt::format("[{} x {}]", v.size(), gguf::value_type_name(v.element_type));
+    }
+  };
+  return std::visit(Printer{}, value.data);
+}
+
+std::string shape_text(const Tensor& tensor) {
+  std::string text;
+  for (int i = 0; i < tensor.dimensions; ++i)
+    text += fmt::format("{}{}", i ? " x " : "", tensor.shape[static_cast<size_t>(i)]);
+  return text;
+}
+
+bool is_expert(const Tensor& tensor) {
+  return tensor.name.find("_exps.") != std::string::npos;
+}
+
+struct Totals {
+  std::map<std::string, std::pair<int64_t, uint64_t>> types;  // name -> tensors, bytes
+  uint64_t bytes = 0, expert_bytes = 0, embedding_bytes = 0;
+  int64_t parameters = 0;
+  bool has_output = false;
+};
+
+Totals add_up(const Gguf& file) {
+  Totals totals;
+  for (const Tensor& tensor : file.tensors()) {
+    auto& [count, bytes] = totals.types[std::string(quant::traits(tensor.type).name)];
+    ++count;
+    bytes += tensor.bytes;
+    totals.bytes += tensor.bytes;
+    totals.parameters += tensor.elements();
+    if (is_expert(tensor)) totals.expert_bytes += tensor.bytes;
+    if (tensor.name == "token_embd.weight") totals.embedding_bytes = tensor.bytes;
+    if (tensor.name == "output.weight") totals.has_output = true;
+  }
+  return totals;
+}
+
+// What one decoded token reads: everything but the unused experts; of the embedding one row.
+uint64_t bytes_per_token(const Totals& totals, const model::Config& config, uint64_t& expert_part) {
+  expert_part = config.experts > 0 ? totals.expert_bytes / static_cast<uint64_t>(config.experts) *
+                                         static_cast<uint64_t>(config.experts_used)
+                                   : 0;
+  uint64_t dense = totals.bytes - totals.expert_bytes;
+  if (totals.has_output)
+    dense -=
+        totals.embedding_bytes - totals.embedding_bytes / static_cast<uint64_t>(config.vocabulary);
+  return dense + expert_part;
+}
+
+}  // namespace
+
+Status inspect_command(const Arguments& arguments) {
+  CommonOptions common;
+  bool tensors = false;
+  std::vector<std::string> positional;
+  std::vector<Flag> flags = model_flags(common);
+  flags.resize(1);
+  flags.push_back(
+      {"--tensors", {}, "", "", "list every tensor", [&](const std::string& text) -> Status {
+         tensors = text == "true";
+         return {};
+       }});
+  SLUICE_ASSIGN(
+      const bool go,
+      parse_flags("inspect",
+                  "Shows metadata, tensors, quantisation mix, experts and bytes per token.", flags,
+                  arguments, &positional));
+  if (!go) return {};
+  std::string path = common.engine.model_path;
+  if (path.empty() && positional.size() == 1) path = positional[0];
+  if (path.empty()) return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  SLUICE_ASSIGN(const Gguf file, Gguf::open(path));
+
+  const Totals totals = add_up(file);
+  std::string out = fmt::format(
+      "file             {}{}\n", path,
+      file.files().size() > 1 ? fmt::format(" and {} more", file.files().size() - 1) : "");
+  out += fmt::format("format           GGUF v{}, alignment {}, {}\n", file.version(),
+                     file.alignment(), size_text(static_cast<double>(file.file_bytes())));
+  const auto config = model::Config::read(file, {});
+  if (config) {
+    out += fmt::format("architecture     {}, {} layers, {} wide, {} heads of {}, {} kv heads\n",
+                       config->architecture, config->layers, config->dim, config->heads,
+                       config->head_dim, config->kv_heads);
+    out += fmt::format("context          {} positions, vocabulary {}\n", config->context,
+                       config->vocabulary);
+    if (config->experts > 0) {
+      const auto slices = static_cast<double>(config->layers * config->experts);
+      out += fmt::format(
+          "experts          {} per layer, {} used, {} each, {} in all ({:.0f} % of the tensors)\n",
+          config->experts, config->experts_used,
+          size_text(static_cast<double>(totals.expert_bytes) / slices),
+          size_text(static_cast<double>(totals.expert_bytes)),
+          100.0 * static_cast<double>(totals.expert_bytes) / static_cast<double>(totals.bytes));
+    }
+    uint64_t expert_part = 0;
+    const uint64_t per_token = bytes_per_token(totals, *config, expert_part);
+    out += fmt::format("read per token   {}, of it experts {}\n",
+                       size_text(static_cast<double>(per_token)),
+                       size_text(static_cast<double>(expert_part)));
+    out += fmt::format(
+        "cache per token  {:.1f} KiB (f16)\n",
+        static_cast<double>(config->layers * config->kv_heads * config->head_dim) * 4 / 1024);
+  } else if (!file.tensors().empty()) {
+    out += fmt::format("cannot be run    {}\n", config.error().message);
+  }
+  out += fmt::format(
+      "parameters       {:.2f} {}\n",
+      static_cast<double>(totals.parameters) / (totals.parameters >= 1000000000 ? 1e9 : 1e6),
+      totals.parameters >= 1000000000 ? "B" : "M");
+  out += fmt::format("\ntypes            {} tensors\n", file.tensors().size());
+  for (const auto& [name, total] : totals.types)
+    out += fmt::format("  {:<10} {:>6} tensors {:>14}\n", name, total.first,
+                       size_text(static_cast<double>(total.second)));
+  out += fmt::format("\nmetadata         {} keys\n", file.metadata().size());
+  for (const auto& [key, value] : file.metadata())
+    out += fmt::format("  {:<44} {:<7} {}\n", key, gguf::value_type_name(value.type),
+                       value_text(value));
+  if (tensors) {
+    out += "\ntensors\n";
+    for (const Tensor& tensor : file.tensors())
+      out += fmt::format("  {:<40} {:<8} {:<22} {:>12} bytes at {}\n", tensor.name,
+                         quant::traits(tensor.type).name, shape_text(tensor), tensor.bytes,
+                         tensor.offset);
+  }
+  return print_out(out);
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "apps/commands.h"
+#include "base/log.h"
+
+namespace sluice::apps {
+
+std::atomic<bool> interrupted{false};
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) {
+    if (interrupted.exchange(true)) _exit(130);
+  };
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+Status print_out(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return {};
+  return fail(ErrorKind::kIo, "standard output: {}", std::strerror(errno));
+}
+
+namespace {
+
+struct Command {
+  const char* name;
+  std::vector<std::string> aliases;  // llama.cpp's container entry points among them
+  const char* description;
+  Status (*run)(const Arguments&);
+};
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {
+      {"run", {"cli", "--run", "-r"}, "answer a prompt, or chat", run_command},
+      {"inspect", {}, "what a GGUF file holds", inspect_command},
+      {"tokenize", {}, "text to token ids", tokenize_command},
+      {"detokenize", {}, "token ids to text", detokenize_command},
+      {"eval", {}, "logits and perplexity", eval_command},
+      {"quantize", {"--quantize", "-q"}, "write a model in another type", quantize_command},
+  };
+  return all;
+}
+
+void print_usage(std::FILE* to) {
+  std::fputs(
+      "Sluice runs mixture-of-experts language models from GGUF files.\n\n"
+      "Usage: sluice COMMAND [flags]\n\nCommands:\n",
+      to);
+  for (const Command& command : commands())
+    std::fprintf(to, "  %-12s %s\n", command.name, command.description);
+  std::fputs("\n`sluice COMMAND --help` lists a command's flags.\n", to);
+}
+
+int exit_code(const Error& error) {
+  return error.kind == ErrorKind::kUsage ? 2 : 1;
+}
+
+int run(int argc, char** argv) {
+  const Arguments all(argv + 1, argv + argc);
+  if (all.empty()) {
+    print_usage(stderr);
+    return 2;
+  }
+  if (all[0] == "help" || all[0] == "--help" || all[0] == "-h") {
+    print_usage(stdout);
+    return 0;
+  }
+  if (all[0] == "version" || all[0] == "--version") {
+    std::puts("sluice " SLUICE_VERSION);
+    return 0;
+  }
+  for (const Command& command : commands()) {
+    bool match = all[0] == command.name;
+    for (const std::string& alias : command.aliases) match |= all[0] == alias;
+    if (!match) continue;
+    const Status status = command.run({all.begin() + 1, all.end()});
+    if (status) return 0;
+    std::fprintf(stderr, "sluice %s: %s\n", command.name, status.error().message.c_str());
+    return exit_code(status.error());
+  }
+  std::fprintf(stderr, "sluice: unknown command \"%s\"; `sluice help` lists them\n",
+               all[0].c_str());
+  return 2;
+}
+
+}  // namespace
+}  // namespace sluice::apps
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  sluice::init_logging(2);
+  return sluice::apps::run(argc, argv);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command line flags. One table gives every spelling, environment variable and help text;
+// llama.cpp's names are used throughout.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace sluice::apps {
+
+struct Flag {
+  std::string name;                  // long form, "--ctx-size"
+  std::vector<std::string> aliases;  // "-c"
+  std::string variable;  // "CTX_SIZE": SLUICE_ARG_CTX_SIZE, then LLAMA_ARG_CTX_SIZE; may be empty
+  std::string value;     // what help calls the value; empty for a switch
+  std::string help;
+  // Switches get "true" or "false" (from --no-NAME). Errors become usage errors naming the flag.
+  std::function<Status(const std::string&)> set;
+};
+
+// Parses a command's arguments. The command line counts before the environment, a later flag
+// before an earlier one; positional arguments are allowed only when `positional` is given.
+// llama.cpp flags without a meaning here are accepted with one warning. Returns false when help was
+// asked for (and printed).
+Result<bool> parse_flags(const std::string& command, const std::string& description,
+                         const std::vector<Flag>& flags, const std::vector<std::string>& arguments,
+                         std::vector<std::string>* positional = nullptr);
+
+// Values with clear errors: the whole text must be a number in [least, most].
+Result<int64_t> parse_integer(const std::string& text, int64_t least, int64_t most);
+Result<double> parse_number(const std::string& text, double least, double most);
+Result<bool> parse_bool(const std::string& text);
+Result<std::string> read_text_file(const std::string& path);
+
+// What several commands share.
+struct CommonOptions {
+  engine::EngineOptions engine;
+  int verbosity = 2;
+  std::vector<std::function<void(engine::SamplingParams&)>> sampling;  // changes to the defaults
+
+  engine::SamplingParams apply_sampling(engine::SamplingParams defaults) const;
+};
+
+std::vector<Flag> model_flags(CommonOptions& options);
+std::vector<Flag> sampling_flags(CommonOptions& options);
+
+}  // namespace sluice::apps

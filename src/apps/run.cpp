@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// sluice run: one answer, or a conversation.
+#include "apps/run.h"
+
+#include <unistd.h>
+
+#include "apps/commands.h"
+#include "base/log.h"
+#include "engine/chat.h"
+
+namespace sluice::apps {
+namespace {
+
+// \n, \t, \", \\ and the like in -p, as llama.cpp processes them by default.
+std::string unescape(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      out += text[i];
+      continue;
+    }
+    switch (text[++i]) {
+      case 'n':
+        out += '\n';
+        break;
+      case 'r':
+        out += '\r';
+        break;
+      case 't':
+        out += '\t';
+        break;
+      case '\'':
+        out += '\'';
+        break;
+      case '"':
+        out += '"';
+        break;
+      case '\\':
+        out += '\\';
+        break;
+      default:
+        out += '\\';
+        out += text[i];
+    }
+  }
+  return out;
+}
+
+Flag text_flag(const char* name, std::vector<std::string> aliases, const char* value,
+               const char* help, std::function<void(const std::string&)> set) {
+  return {name,
+          std::move(aliases),
+          "",
+          value,
+          help,
+          [set = std::move(set)](const std::string& text) -> Status {
+            set(text);
+            return {};
+          }};
+}
+
+Flag file_flag(const char* name, std::vector<std::string> aliases, const char* help,
+               std::function<void(std::string)> set) {
+  return {name,
+          std::move(aliases),
+          "",
+          "FILE",
+          help,
+          [set = std::move(set)](const std::string& path) -> Status {
+            SLUICE_ASSIGN(std::string text, read_text_file(path));
+            set(std::move(text));
+            return {};
+          }};
+}
+
+Flag switch_flag(const char* name, std::vector<std::string> aliases, const char* help,
+                 std::function<void(bool)> set) {
+  return {name,
+          std::move(aliases),
+          "",
+          "",
+          help,
+          [set = std::move(set)](const std::string& text) -> Status {
+            set(text == "true");
+            return {};
+          }};
+}
+
+std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
+  std::vector<Flag> flags = model_flags(o.common);
+  engine::EngineOptions& e = o.common.engine;
+  std::vector<Flag> more = {
+      text_flag("--prompt", {"-p"}, "TEXT", "what to answer or continue",
+                [&](const std::string& t) { o.prompt = t; }),
+      text_flag("--file", {"-f"}, "FILE", "the prompt from a file; - is standard input",
+                [&](const std::string& t) { prompt_file = t; }),
+      text_flag("--system-prompt", {"-sys"}, "TEXT", "system message",
+                [&](const std::string& t) { o.system = t; }),
+      file_flag("--system-prompt-file", {"-sysf"}, "system message from a file",
+                [&](std::string t) { o.system = std::move(t); }),
+      {"--n-predict",
+       {"-n", "--predict"},
+       "N_PREDICT",
+       "N",
+       "most tokens of an answer; -1: no limit",
+       [&o](const std::string& text) -> Status {
+         SLUICE_ASSIGN(o.predict, parse_integer(text, -2, INT32_MAX));
+         return {};
+       }},
+      text_flag("--reverse-prompt", {"-r"}, "TEXT", "stop when this text comes; may be repeated",
+                [&](const std::string& t) { o.stop.push_back(t); }),
+      switch_flag("--conversation", {"-cnv"},
+                  "use the chat template (default where the file has one)",
+                  [&](bool on) { o.conversation = on; }),
+      switch_flag("--interactive", {"-i"}, "go on chatting after -p",
+                  [&](bool on) { o.interactive = on; }),
+      switch_flag("--single-turn", {"-st"}, "end after one answer",
+                  [&](bool on) { o.single_turn = on; }),
+      switch_flag("--multiline-input", {"-mli"}, "chat: a message ends with an empty line",
+                  [&](bool on) { o.multiline = on; }),
+      switch_flag("--display-prompt", {}, "plain continuation: show the prompt too",
+                  [&](bool on) { o.display_prompt = on; }),
+      switch_flag("--special", {"-sp"}, "show control tokens",
+                  [&](bool on) { o.show_special = on; }),
+      switch_flag("--show-timings", {}, "last line with speeds (on)",
+                  [&](bool on) { o.show_timings = on; }),
+      switch_flag("--escape", {"-e"}, "\\n and the like in -p (on)",
+                  [&](bool on) { o.escape = on; }),
+      switch_flag("--jinja", {}, "templates are always Jinja", [](bool) {}),
+      switch_flag("--simple-io", {}, "no line editing is needed for pipes", [](bool) {}),
+      switch_flag("--color", {"-co"}, "output is not coloured", [](bool) {}),
+      text_flag("--chat-template", {}, "JINJA", "template instead of the file's",
+                [&](const std::string& t) { e.chat_template = t; }),
+      file_flag("--chat-template-file", {}, "template from a file",
+                [&](std::string t) { e.chat_template = std::move(t); }),
+      {"--chat-template-kwargs",
+       {},
+       "CHAT_TEMPLATE_KWARGS",
+       "JSON",
+       "variables for the template, e.g. {\"enable_thinking\": false}",
+       [&o](const std::string& text) -> Status {
+         o.template_kwargs = nlohmann::ordered_json::parse(text, nullptr, false);
+         if (!o.template_kwargs.is_object())
+           return fail(ErrorKind::kUsage, "must be a JSON object");
+         return {};
+       }},
+  };
+  flags.insert(flags.end(), std::make_move_iterator(more.begin()),
+               std::make_move_iterator(more.end()));
+  std::vector<Flag> sampling = sampling_flags(o.common);
+  flags.insert(flags.end(), std::make_move_iterator(sampling.begin()),
+               std::make_move_iterator(sampling.end()));
+  return flags;
+}
+
+Status one_shot(engine::Session& session, const RunOptions& options, bool with_template) {
+  const engine::Engine& engine = session.engine();
+  SLUICE_ASSIGN(engine::Sampler sampler,
+                engine.make_sampler(options.common.apply_sampling(engine.default_sampling())));
+  std::vector<text::Token> prompt;
+  if (with_template) {
+    nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+    if (!options.system.empty())
+      messages.push_back({{"role", "system"}, {"content", options.system}});
+    messages.push_back({{"role", "user"}, {"content", *options.prompt}});
+    engine::ChatOptions chat_options;
+    chat_options.kwargs = options.template_kwargs;
+    SLUICE_ASSIGN(prompt, engine::render_chat(engine, messages, chat_options));
+  } else {
+    prompt =
+        engine.tokenizer().encode(options.system + *options.prompt, text::SpecialTokens::kParse);
+    if (options.display_prompt) SLUICE_TRY(print_out(*options.prompt));
+  }
+  catch_interrupts();
+  return answer(session, sampler, prompt, options).map([](const auto&) {});
+}
+
+}  // namespace
+
+Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler& sampler,
+                                      std::span<const text::Token> prompt,
+                                      const RunOptions& options) {
+  engine::GenerateOptions generate;
+  generate.max_tokens = options.predict < 0 ? -1 : options.predict;
+  generate.stop = options.stop;
+  generate.show_special = options.show_special;
+  Status written;
+  const auto sink = [&](std::string_view text) {
+    if (written) written = print_out(text);
+    if (!written) interrupted = true;  // nobody reads: stop
+  };
+  interrupted = false;
+  auto result = engine::generate(session, sampler, prompt, generate, sink, &interrupted);
+  interrupted = false;
+  if (!written) return fail(std::move(written.error()));
+  if (!result) return result;
+  SLUICE_TRY(print_out("\n"));
+  if (!options.show_timings) return result;
+
+  const auto rate = [](int64_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  const int64_t read = result->prompt_tokens - result->reused_tokens;
+  std::string line = fmt::format(
+      "[ Prompt: {} tokens, {:.1f} t/s | Generation: {} tokens, {:.1f} t/s | First token: {:.3f} s",
+      read, rate(read, result->prompt_seconds), result->generated_tokens,
+      rate(result->generated_tokens - 1, result->generate_seconds), result->first_token_seconds);
+  if (result->reason == engine::FinishReason::kContext)
+    line += fmt::format(" | stopped: the context of {} is full, see -c", session.capacity());
+  if (result->reason == engine::FinishReason::kCancelled) line += " | stopped on request";
+  std::fprintf(stderr, "%s ]\n", line.c_str());
+  return result;
+}
+
+Status run_command(const Arguments& arguments) {
+  RunOptions options;
+  std::string prompt_file;
+  SLUICE_ASSIGN(const bool go,
+                parse_flags("run", "Answers a prompt (-p, -f), or chats when none is given.",
+                            run_flags(options, prompt_file), arguments));
+  if (!go) return {};
+  init_logging(options.common.verbosity);
+  if (options.common.engine.model_path.empty())
+    return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  if (options.prompt && !prompt_file.empty())
+    return fail(ErrorKind::kUsage, "give one of -p and -f");
+  if (options.prompt && options.escape) options.prompt = unescape(*options.prompt);
+  if (!prompt_file.empty()) {
+    SLUICE_ASSIGN(options.prompt, read_text_file(prompt_file));
+  }
+  if (options.prompt && options.prompt->empty())
+    return fail(ErrorKind::kUsage,
+                "the prompt is empty: give at least one character with -p or -f");
+
+  SLUICE_ASSIGN(const std::unique_ptr<engine::Engine> engine,
+                engine::Engine::load(options.common.engine));
+  spdlog::info("{}; weights {:.2f} MiB, context {}", engine->backend().describe(),
+               static_cast<double>(engine->model().weight_bytes()) / (1 << 20), engine->context());
+  SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
+  const auto chat_template = engine->chat_template();
+  const bool with_template = options.conversation.value_or(chat_template.has_value());
+  if (with_template && !chat_template) return fail(chat_template.error());
+  if (options.prompt && !(with_template && options.interactive))
+    return one_shot(session, options, with_template);
+  if (!with_template)
+    return fail(chat_template ? Error{ErrorKind::kUsage, "no prompt: give one with -p or -f"}
+                              : chat_template.error());
+  return chat(session, options);
+}
+
+}  // namespace sluice::apps

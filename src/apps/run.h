@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the one-shot and the interactive form of `sluice run` share.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "apps/options.h"
+#include "engine/generate.h"
+
+namespace sluice::apps {
+
+struct RunOptions {
+  CommonOptions common;
+  std::optional<std::string> prompt;
+  std::string system;
+  int64_t predict = -1;
+  std::vector<std::string> stop;
+  std::optional<bool> conversation;  // unset: when there is a template
+  bool interactive = false;          // go on chatting after -p
+  bool single_turn = false;
+  bool multiline = false;
+  bool display_prompt = true;
+  bool show_special = false;
+  bool show_timings = true;
+  bool escape = true;
+  nlohmann::ordered_json template_kwargs;
+};
+
+// Runs one answer, streaming to standard output, and prints the timing line.
+Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler& sampler,
+                                      std::span<const text::Token> prompt,
+                                      const RunOptions& options);
+
+// The chat at the terminal (or from a pipe, one message a line).
+Status chat(engine::Session& session, const RunOptions& options);
+
+}  // namespace sluice::apps
