@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizers and quantisation-aware rounding."""
+
+import torch
+
+import quantize
+
+
+class Muon:
+    """Momentum with orthogonalised updates for matrices: each update is replaced by an approximation
+    of the nearest orthogonal matrix (five Newton-Schulz steps), scaled to the root mean square that
+    AdamW's updates have, so both share one learning rate. Stacks are treated matrix by matrix."""
+
+    COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+    def __init__(self, parameters, momentum=0.95, decay=0.05):
+        self.momentum, self.decay = momentum, decay
+        self.groups = {}
+        for parameter in parameters:
+            self.groups.setdefault(tuple(parameter.shape), []).append(parameter)
+        self.buffers = {shape: torch.zeros((len(group),) + shape, device=group[0].device)
+                        for shape, group in self.groups.items()}
+
+    def orthogonalise(self, matrices):
+        a, b, c = self.COEFFICIENTS
+        x = matrices.reshape((-1,) + matrices.shape[-2:])
+        tall = x.shape[-2] > x.shape[-1]
+        x = (x.transpose(-1, -2) if tall else x)
+        x = x / (x.square().sum((-1, -2), keepdim=True).sqrt() + 1e-7)
+        x = x.bfloat16() if x.is_cuda else x
+        for _ in range(5):
+            gram = x @ x.transpose(-1, -2)
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        x = x.transpose(-1, -2) if tall else x
+        return x.float().reshape(matrices.shape)
+
+    @torch.no_grad()
+    def step(self, rate):
+        for shape, group in self.groups.items():
+            gradient = torch.stack([parameter.grad for parameter in group])
+            buffer = self.buffers[shape]
+            buffer.lerp_(gradient, 1 - self.momentum)
+            update = self.orthogonalise(gradient.lerp(buffer, self.momentum))
+            scale = 0.2 * max(shape[-2:]) ** 0.5
+            for parameter, item in zip(group, update):
+                parameter.mul_(1 - rate * self.decay).add_(item, alpha=-rate * scale)
+
+
+class Optimizer:
+    """Muon for the matrices inside the layers; AdamW for embedding, head, routers and vectors."""
+
+    def __init__(self, model, rate, fused):
+        matrices, tables, vectors = [], [], []
+        for name, parameter in model.named_parameters():
+            if parameter.dim() < 2 or name.endswith("ssm_conv1d"):
+                vectors.append(parameter)
+            elif name.startswith("layers.") and "ffn_gate_inp" not in name and "ssm_ba" not in name:
+                matrices.append(parameter)
+            else:
+                tables.append(parameter)
+        self.rate = rate
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(
+            [{"params": tables, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+            lr=rate, betas=(0.9, 0.95), eps=1e-10, **({"fused": True} if fused else {}))
+
+    def step(self, factor):
+        """One step at `factor` times the learning rate."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate * factor
+        self.adam.step()
+        self.muon.step(self.rate * factor)
+
+
+class StraightThrough:
+    """Quantisation-aware training: within the context the weights are what a reader of the quantised
+    file will see; gradients taken there are applied to the unrounded weights, which come back."""
+
+    def __init__(self, named_tensors, types):
+        self.groups = {}
+        for name, tensor in named_tensors:
+            if types[name] in quantize.ENCODE:
+                self.groups.setdefault(types[name], []).append(tensor)
+        self.saved = {}
+
+    @torch.no_grad()
+    def __enter__(self):
+        for kind, tensors in self.groups.items():
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            self.saved[kind] = flat
+            self.write(tensors, quantize.round_trip(flat, kind))
+
+    @torch.no_grad()
+    def __exit__(self, *_):
+        for kind, tensors in self.groups.items():
+            self.write(tensors, self.saved.pop(kind))
+
+    @staticmethod
+    def write(tensors, flat):
+        start = 0
+        for tensor in tensors:
+            tensor.copy_(flat[start:start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()

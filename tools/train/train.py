@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Trains an embedded model from scratch: data, training, measurement and export in one command.
+
+    python3 tools/train/train.py --corpus .train/corpus.xz --out DIR          (one GPU, 8 minutes)
+    python3 tools/train/train.py --corpus .train/corpus.xz --out DIR --smoke  (2 minutes, a bad model)
+
+DIR receives sluice-tiny.q4_k_m.gguf, sluice-tiny.bf16.gguf in pieces of 15 MiB, train.log, eval.json
+and reference.tar (tokens, logits and greedy continuations of three texts for both files).
+
+The number of steps is chosen from the measured speed so that everything ends within --seconds; it is
+written to eval.json, and --steps repeats a run with the same number.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+import chat
+import evaluate
+import export
+import quantize
+from model import Model, config_for, gguf_tensors
+from optimizer import Optimizer, StraightThrough
+
+HERE = pathlib.Path(__file__).resolve().parent
+BALANCE = 0.02   # weight of the router's load-balance loss
+RESERVE = 75     # seconds kept for measurement and export
+PIECE = 15 << 20
+
+
+class Log:
+    def __init__(self, path):
+        self.file = open(path, "w", encoding="utf-8")
+        self.began = time.monotonic()
+
+    def elapsed(self):
+        return time.monotonic() - self.began
+
+    def __call__(self, text):
+        line = f"[{self.elapsed():6.1f} s] {text}"
+        print(line, flush=True)
+        self.file.write(line + "\n")
+        self.file.flush()
+
+
+class Batches:
+    """Random batches: windows of text and rows of long chats (2048 tokens), rows of short chats (256).
+    Everything stays on the device."""
+
+    def __init__(self, folder, device, text_rows, long_rows, short_rows, seed):
+        def load(name, kind, length=None):
+            array = np.fromfile(folder / name, kind)
+            array = array if length is None else array.reshape(-1, length)
+            return torch.from_numpy(array.astype(np.int16 if kind == np.uint16 else np.uint8)).to(device)
+
+        self.text = load("text.u16", np.uint16)
+        self.heldout_text = load("heldout_text.u16", np.uint16)
+        self.long, self.long_mask = load("long.u16", np.uint16, 2049), load("long.u8", np.uint8, 2049)
+        self.short, self.short_mask = load("short.u16", np.uint16, 257), load("short.u8", np.uint8, 257)
+        self.text_rows, self.long_rows, self.short_rows = text_rows, long_rows, short_rows
+        self.parts = ((text_rows + long_rows, 2048), (short_rows, 256))
+        self.tokens = sum(rows * length for rows, length in self.parts)
+        self.generator = torch.Generator(device="cpu").manual_seed(seed)
+        self.device = device
+        self.window = torch.arange(2049, device=device)
+        self.order = {"long": [], "short": []}
+
+    def rows(self, name, count):
+        """Every row once in random order before any comes again."""
+        total = getattr(self, name).shape[0]
+        order = self.order[name]
+        while len(order) < count:
+            order.extend(torch.randperm(total, generator=self.generator).tolist())
+        chosen, self.order[name] = order[:count], order[count:]
+        return torch.tensor(chosen, device=self.device)
+
+    def next(self):
+        """tokens, targets, weights: flat; text and answers each weigh 1 in all."""
+        starts = torch.randint(0, self.text.numel() - 2049, (self.text_rows,),
+                               generator=self.generator).to(self.device)
+        text = self.text[starts[:, None] + self.window]
+        long_rows, short_rows = self.rows("long", self.long_rows), self.rows("short", self.short_rows)
+        long, short = self.long[long_rows], self.short[short_rows]
+        tokens = torch.cat([text[:, :-1].reshape(-1), long[:, :-1].reshape(-1),
+                            short[:, :-1].reshape(-1)]).long()
+        targets = torch.cat([text[:, 1:].reshape(-1), long[:, 1:].reshape(-1),
+                             short[:, 1:].reshape(-1)]).long()
+        answers = torch.cat([self.long_mask[long_rows][:, 1:].reshape(-1),
+                             self.short_mask[short_rows][:, 1:].reshape(-1)]).float()
+        answers = answers / answers.sum()
+        text_weight = torch.full((text.shape[0] * 2048,), 1 / (text.shape[0] * 2048),
+                                 device=self.device)
+        return tokens, targets, torch.cat([text_weight, answers])
+
+
+def build_dataset(arguments, folder, log):
+    command = [sys.executable, str(HERE / "build_dataset.py"), "--corpus", str(arguments.corpus),
+               "--out", str(folder), "--seed", str(arguments.seed), "--vocabulary",
+               str(arguments.vocabulary)]
+    if arguments.smoke:
+        command += ["--short", "40000", "--long", "4000", "--heldout", "60", "--sample", "6000000",
+                    "--text", "2500"]
+    command += arguments.dataset
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        log("dataset " + line.rstrip())
+    if process.wait() != 0:
+        sys.exit("build_dataset.py failed")
+
+
+def train(model, batches, arguments, log):
+    device = batches.device
+    cuda = device.type == "cuda"
+    model.dtype = torch.bfloat16 if cuda else torch.float32
+    types = quantize.plan(gguf_tensors(model), model.config.layers, "q4_k_m")
+    rounding = StraightThrough(gguf_tensors(model), types)
+    optimizer = Optimizer(model, arguments.rate, fused=cuda)
+    parameters = list(model.parameters())
+
+    def loss_of(tokens, targets, weights):
+        logits, load, balance = model(tokens, batches.parts)
+        losses = F.cross_entropy(logits.float(), targets, reduction="none") * weights
+        return losses.sum() + BALANCE * balance, losses.detach(), load
+
+    compiled = torch.compile(loss_of, dynamic=False) if cuda and not arguments.eager else loss_of
+    text_tokens = batches.text_rows * 2048
+    step, total, best_guess = 0, arguments.steps, 3000
+    calibrate_at, timer = 30, 0.0
+    history = []
+
+    def synchronise():
+        if cuda:
+            torch.cuda.synchronize()
+        return time.monotonic()
+
+    began = synchronise()
+    while total is None or step < total:
+        planned = total or best_guess
+        warm = min(1.0, (step + 1) / 100)
+        progress = min(1.0, step / planned)
+        factor = warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
+        aware = total is not None and progress >= 1 - arguments.aware
+        batch = batches.next()
+        if aware:
+            rounding.__enter__()
+        try:
+            loss, losses, load = compiled(*batch)
+        except Exception as error:  # the compiler, not the model: the same function runs uncompiled
+            if step > 0 or compiled is loss_of:
+                raise
+            log(f"torch.compile failed, going on without it: {error!r}"[:600])
+            compiled = loss_of
+            loss, losses, load = compiled(*batch)
+        loss.backward()
+        if aware:
+            rounding.__exit__()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step(factor)
+        for parameter in parameters:
+            parameter.grad = None
+        step += 1
+
+        if total is None and step == calibrate_at - 20:
+            timer = synchronise()
+        if total is None and step == calibrate_at:
+            step_time = (synchronise() - timer) / 20
+            timer = synchronise()
+            for _ in range(3):
+                with rounding:
+                    pass
+            rounding_time = (synchronise() - timer) / 3
+            limit = 25 if arguments.smoke else arguments.seconds - RESERVE - log.elapsed()
+            total = int(limit / (step_time + arguments.aware * rounding_time))
+            total = max(calibrate_at + 2, step + total // 10 * 10)
+            log(f"{step_time * 1000:.1f} ms a step ({batches.tokens / step_time / 1e6:.2f} M tokens/s), "
+                f"rounding {rounding_time * 1000:.1f} ms; {total} steps")
+        if step == 1 or step % arguments.report == 0 or step == total:
+            text, answers = losses[:text_tokens].sum().item(), losses[text_tokens:].sum().item()
+            if not math.isfinite(text + answers):
+                sys.exit(f"the loss is not finite at step {step}")
+            used = load / (model.config.experts_used / model.config.experts)
+            history.append([step, round(text, 4), round(answers, 5)])
+            log(f"step {step}/{total or '?'} text {text:.4f} answers {answers:.5f} gradient "
+                f"{norm:.2f} rate {optimizer.rate * factor:.2e} expert load {used.min():.2f}-"
+                f"{used.max():.2f}{' rounding' if aware else ''}")
+    log(f"trained {total} steps of {batches.tokens} tokens in {synchronise() - began:.0f} s")
+    model.dtype = torch.float32
+    return {"steps": total, "tokens_per_step": batches.tokens, "history": history,
+            "compiled": compiled is not loss_of}
+
+
+def with_rounded_weights(model, mix):
+    """A copy of the model whose weights are exactly those of the exported file."""
+    rounded = copy.deepcopy(model)
+    tensors = gguf_tensors(rounded)
+    types = quantize.plan(tensors, model.config.layers, mix)
+    for (name, tensor) in tensors:
+        if types[name] != quantize.F32:
+            tensor.copy_(quantize.round_trip(tensor, types[name]))
+    return rounded
+
+
+def check_file(path, model, mix):
+    """Decodes a few tensors of the written file and compares them with the model; a guard against a
+    writer and a measurement that disagree."""
+    data = pathlib.Path(path).read_bytes()
+    tensors = gguf_tensors(model)
+    types = quantize.plan(tensors, model.config.layers, mix)
+    end = len(data)
+    for name, tensor in reversed(tensors):
+        raw = quantize.to_bytes(tensor, types[name])
+        size = -(-len(raw) // 32) * 32
+        if data[end - size:end - size + len(raw)] != raw:
+            sys.exit(f"{path}: tensor {name} differs from the model")
+        end -= size
+
+
+def save_references(path, cases_by_mix):
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "w") as tar:
+        def add(name, data):
+            file = pathlib.Path(folder) / name
+            file.write_bytes(data)
+            tar.add(file, arcname=name)
+
+        description = {mix: {case: item[0] for case, item in cases.items()}
+                       for mix, cases in cases_by_mix.items()}
+        add("reference.json", json.dumps(description, ensure_ascii=False, indent=1).encode())
+        for mix, cases in cases_by_mix.items():
+            for case, (_, logits) in cases.items():
+                add(f"{mix}.{case}.logits.f32", logits.numpy().tobytes())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--corpus", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--arch", choices=("qwen3moe", "qwen3next"), default="qwen3moe")
+    parser.add_argument("--name", default=None, help="base name of the files")
+    parser.add_argument("--seconds", type=float, default=465, help="for everything")
+    parser.add_argument("--steps", type=int, default=None, help="instead of as many as fit")
+    parser.add_argument("--smoke", action="store_true", help="try the whole path quickly")
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--aware", type=float, default=0.3, help="last part that trains with rounding")
+    parser.add_argument("--text-rows", type=int, default=26)
+    parser.add_argument("--long-rows", type=int, default=6)
+    parser.add_argument("--short-rows", type=int, default=256)
+    parser.add_argument("--vocabulary", type=int, default=6144)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=int, default=100, help="steps between lines of the log")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("dataset", nargs="*", help="after --: arguments for build_dataset.py")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.report = min(arguments.report, 20)
+    name = arguments.name or {"qwen3moe": "sluice-tiny", "qwen3next": "sluice-tiny-next"}[arguments.arch]
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    log = Log(out / "train.log")
+    device = torch.device(arguments.device)
+    log(f"torch {torch.__version__}, {torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}")
+    torch.manual_seed(arguments.seed)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        build_dataset(arguments, folder, log)
+        vocabulary = json.loads((folder / "vocabulary.json").read_text())
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        items = [json.loads(line) for line in open(folder / "heldout.jsonl", encoding="utf-8")]
+        batches = Batches(folder, device, arguments.text_rows, arguments.long_rows,
+                          arguments.short_rows, arguments.seed)
+
+    config = config_for(arguments.arch, len(vocabulary["tokens"]))
+    model = Model(config).initialise(arguments.seed).to(device)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    log(f"{arguments.arch}: {parameters / 1e6:.2f} M parameters; {batches.tokens} tokens a step: "
+        f"{batches.parts}; {batches.text.numel()} tokens of text")
+    training = train(model, batches, arguments, log)
+
+    stops = {vocabulary["tokens"].index(token) for token in (chat.END_OF_TURN, chat.END_OF_TEXT)}
+    heldout = batches.heldout_text
+    heldout_bytes = len(tokenizer.decode(heldout.tolist(), skip_special_tokens=True).encode())
+    model.eval()
+    results = {"architecture": arguments.arch, "parameters": parameters, "seed": arguments.seed,
+               "config": vars(config), "training": training}
+    cases = {}
+    del batches
+    with torch.no_grad():
+        for mix in ("bf16", "q4_k_m"):
+            rounded = with_rounded_weights(model, mix)
+            results[mix] = evaluate.measure(rounded, items, heldout, heldout_bytes, tokenizer, stops)
+            figures = results[mix]
+            log(f"{mix}: exercises {figures['exercises']['rate']:.1%} {figures['exercises']['kinds']} "
+                f"multi-turn {figures['exercises']['multi_turn']} perplexity "
+                f"{figures['text_perplexity']} bits per byte {figures['text_bits_per_byte']} expert "
+                f"load {figures['expert_load']}")
+            if mix == "q4_k_m":
+                for wrong in figures["exercises"]["wrong"][:12]:
+                    log("wrong: " + json.dumps(wrong, ensure_ascii=False))
+                for text in evaluate.continuations(rounded, tokenizer, stops):
+                    log("continued: " + json.dumps(text, ensure_ascii=False))
+            cases[mix] = evaluate.references(rounded.to("cpu"), tokenizer)
+            path = out / f"{name}.{mix}.gguf"
+            size = export.write_gguf(path, model, vocabulary, mix)
+            check_file(path, model, mix)
+            results[mix]["bytes"] = size
+            log(f"{path.name}: {size} bytes")
+            if mix == "bf16":
+                data = path.read_bytes()
+                for index in range(0, len(data), PIECE):
+                    (out / f"{path.name}.{index // PIECE:02}").write_bytes(data[index:index + PIECE])
+                path.unlink()
+    loss = results["q4_k_m"]["text_perplexity"] / results["bf16"]["text_perplexity"] - 1
+    results["quantisation_costs_perplexity"] = round(loss, 5)
+    log(f"Q4_K_M costs {loss:.2%} perplexity")
+    save_references(out / "reference.tar", cases)
+    (out / "eval.json").write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+    for path in sorted(out.iterdir()):
+        log(f"{path.name} {path.stat().st_size}")
+
+
+if __name__ == "__main__":
+    main()
