@@ -139,6 +139,7 @@ std::map<std::string, Spelling> spellings(const std::vector<Flag>& flags) {
 struct Setting {
   const Flag* flag;
   std::string value;
+  std::string spelling;  // as the user wrote it, for messages
 };
 
 // Appends what the environment says of flags that the command line left alone.
@@ -150,7 +151,7 @@ void add_environment(const std::vector<Flag>& flags, std::vector<Setting>& setti
     for (const char* prefix : {"SLUICE_ARG_", "LLAMA_ARG_"}) {
       const char* value = std::getenv((prefix + flag.variable).c_str());
       if (!value || !*value) continue;
-      settings.push_back({&flag, value});
+      settings.push_back({&flag, value, prefix + flag.variable});
       break;
     }
   }
@@ -208,7 +209,7 @@ Result<std::vector<Setting>> read_arguments(const std::string& command,
         return fail(ErrorKind::kUsage, "{}: needs a value ({})", argument, flag.value);
       value = arguments[i];
     }
-    settings.push_back({&flag, *value});
+    settings.push_back({&flag, *value, argument.substr(0, equals)});
   }
   return settings;
 }
@@ -249,11 +250,11 @@ Result<bool> parse_flags(const std::string& command, const std::string& descript
     std::string value = setting.value;
     if (is_switch(*setting.flag)) {
       const Result<bool> on = parse_bool(value);
-      if (!on) return fail(ErrorKind::kUsage, "{}: {}", setting.flag->name, on.error().message);
+      if (!on) return fail(ErrorKind::kUsage, "{}: {}", setting.spelling, on.error().message);
       value = *on ? "true" : "false";
     }
     if (Status done = setting.flag->set(value); !done)
-      return fail(done.error().kind, "{} {}: {}", setting.flag->name, setting.value,
+      return fail(done.error().kind, "{} {}: {}", setting.spelling, setting.value,
                   done.error().message);
   }
   return true;
