@@ -82,7 +82,7 @@ Result<Part> read_part(const storage::Reader& reader, int file, const Split* exp
   Cursor cursor(reader);
   SLUICE_ASSIGN(const uint32_t magic, cursor.number<uint32_t>("the magic"));
   if (magic != kMagic) {
-    return cursor.error(ErrorKind::kBadFile, "the magic", 0, "is not \"GGUF\", this is {}",
+    return cursor.error(ErrorKind::kBadFile, "the magic", 0, "not a GGUF file but {}",
                         likely_content(magic));
   }
   Part part;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gguf/gguf.h"
+#include "gguf/writer.h"
 
 namespace {
 
@@ -51,25 +52,14 @@ json to_json(const gguf::Array& array) {
   return out;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: dump_gguf MODEL\n");
-    return 2;
-  }
-  const auto model = gguf::Gguf::open(argv[1]);
-  if (!model) {
-    std::fprintf(stderr, "%s\n", model.error().message.c_str());
-    return 1;
-  }
-  json out = {{"version", model->version()},
-              {"alignment", to_json(model->alignment())},
+json to_json(const gguf::Gguf& model) {
+  json out = {{"version", model.version()},
+              {"alignment", to_json(model.alignment())},
               {"files", json::array()},
               {"metadata", json::array()},
               {"tensors", json::array()}};
-  for (const auto& file : model->files()) out["files"].push_back(file->name());
-  for (const auto& [key, value] : model->metadata()) {
+  for (const auto& file : model.files()) out["files"].push_back(file->name());
+  for (const auto& [key, value] : model.metadata()) {
     json entry = {{"key", to_json(key)}, {"type", gguf::value_type_name(value.type)}};
     if (const auto* array = std::get_if<gguf::Array>(&value.data)) {
       entry["element_type"] = gguf::value_type_name(array->element_type);
@@ -77,18 +67,57 @@ int main(int argc, char** argv) {
     entry["value"] = std::visit([](const auto& data) { return to_json(data); }, value.data);
     out["metadata"].push_back(std::move(entry));
   }
-  for (const gguf::Tensor& tensor : model->tensors()) {
+  for (const gguf::Tensor& tensor : model.tensors()) {
     json shape = json::array();
     for (int i = 0; i < tensor.dimensions; ++i) {
       shape.push_back(to_json(tensor.shape[static_cast<size_t>(i)]));
     }
     out["tensors"].push_back({{"name", to_json(tensor.name)},
                               {"type", sluice::quant::traits(tensor.type).name},
+                              {"type_id", static_cast<uint32_t>(tensor.type)},
                               {"shape", shape},
                               {"file", tensor.file},
                               {"offset", to_json(tensor.offset)},
                               {"bytes", to_json(tensor.bytes)}});
   }
-  std::printf("%s\n", out.dump().c_str());
+  return out;
+}
+
+sluice::Status copy(const gguf::Gguf& model, const std::string& path) {
+  gguf::Writer writer;
+  for (const auto& [key, value] : model.metadata()) writer.set(key, value);
+  for (const gguf::Tensor& tensor : model.tensors()) {
+    writer.add_tensor(tensor.name, tensor.type,
+                      {tensor.shape.begin(), tensor.shape.begin() + tensor.dimensions});
+  }
+  SLUICE_TRY(writer.begin(path));
+  for (const gguf::Tensor& tensor : model.tensors()) {
+    std::vector<uint8_t> data(tensor.bytes);
+    SLUICE_TRY(model.read(tensor, data));
+    SLUICE_TRY(writer.write(data));
+  }
+  return writer.finish();
+}
+
+int complain(const sluice::Error& error) {
+  std::fprintf(stderr, "%s\n", error.message.c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool copies = argc == 4 && std::string_view(argv[1]) == "--copy";
+  if (argc != 2 && !copies) {
+    std::fprintf(stderr, "usage: dump_gguf MODEL | dump_gguf --copy MODEL OUT\n");
+    return 2;
+  }
+  const auto model = gguf::Gguf::open(argv[copies ? 2 : 1]);
+  if (!model) return complain(model.error());
+  if (copies) {
+    const sluice::Status status = copy(*model, argv[3]);
+    return status ? 0 : complain(status.error());
+  }
+  std::printf("%s\n", to_json(*model).dump().c_str());
   return 0;
 }

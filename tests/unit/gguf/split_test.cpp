@@ -150,6 +150,15 @@ TEST_F(SplitTest, AnyIntegerTypeIsAccepted) {
   EXPECT_TRUE(model) << model.error().message;
 }
 
+// Files whose bytes are fixed; the comparison with another reader uses them too.
+TEST(SplitParse, StoredFiles) {
+  const auto model = Gguf::open(SLUICE_TEST_DATA "/data/gguf/split-00001-of-00003.gguf");
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ(model->require_string("general.name").value(), "split in three");
+  ASSERT_EQ(model->tensors().size(), 3u);
+  EXPECT_EQ(model->find_tensor("output.weight")->file, 2);
+}
+
 TEST(SplitParse, NumberOfFilesMustMatch) {
   auto files = storage::one_file(part(0).build(), "p1");
   files.push_back(std::make_unique<storage::MemoryReader>(part(1).build(), "p2"));
