@@ -77,3 +77,27 @@ def pieces(messages, tools=None, add_generation_prompt=False):
 
 def render(messages, tools=None, add_generation_prompt=False):
     return "".join(text for text, _ in pieces(messages, tools, add_generation_prompt))
+
+
+def check_template():
+    """Compares render() with Jinja2 on the template; raises if they differ."""
+    import jinja2
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = to_json
+    template = environment.from_string(template_text())
+    call = {"type": "function", "function": {"name": "get_time", "arguments": {"place": "\u5317\u4eac"}}}
+    tool = {"type": "function", "function": {"name": "get_time", "parameters": {}}}
+    chats = [[{"role": "user", "content": "a"}],
+             [{"role": "system", "content": "s"}, {"role": "user", "content": "a"},
+              {"role": "assistant", "content": "b"}, {"role": "system", "content": "t"},
+              {"role": "user", "content": "c"}],
+             [{"role": "user", "content": "a"},
+              {"role": "assistant", "content": "", "tool_calls": [call, call]},
+              {"role": "tool", "content": "r"},
+              {"role": "assistant", "content": "b", "tool_calls": [call]}]]
+    for messages in chats:
+        for tools in (None, [tool, tool]):
+            for prompt in (False, True):
+                wanted = template.render(messages=messages, tools=tools, add_generation_prompt=prompt)
+                if render(messages, tools, prompt) != wanted:
+                    raise AssertionError(f"chat.render differs from the template:\n{wanted}")

@@ -5,8 +5,9 @@
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR          (one GPU, 8 minutes)
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR --smoke  (2 minutes, a bad model)
 
-DIR receives sluice-tiny.q4_k_m.gguf, sluice-tiny.bf16.gguf in pieces of 15 MiB, train.log, eval.json
-and reference.tar (tokens, logits and greedy continuations of three texts for both files).
+DIR receives sluice-tiny.q4_k_m.gguf, sluice-tiny.bf16.gguf as pieces of 15 MiB (`cat` them and
+`gunzip`), train.log, eval.json and reference.tar (tokens, logits and greedy continuations of three
+texts for both files).
 
 The number of steps is chosen from the measured speed so that everything ends within --seconds; it is
 written to eval.json, and --steps repeats a run with the same number.
@@ -14,6 +15,7 @@ written to eval.json, and --steps repeats a run with the same number.
 
 import argparse
 import copy
+import gzip
 import json
 import math
 import os
@@ -274,6 +276,7 @@ def main():
     device = torch.device(arguments.device)
     log(f"torch {torch.__version__}, {torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}")
     torch.manual_seed(arguments.seed)
+    chat.check_template()
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -320,9 +323,10 @@ def main():
             results[mix]["bytes"] = size
             log(f"{path.name}: {size} bytes")
             if mix == "bf16":
-                data = path.read_bytes()
+                data = gzip.compress(path.read_bytes(), 6, mtime=0)
                 for index in range(0, len(data), PIECE):
-                    (out / f"{path.name}.{index // PIECE:02}").write_bytes(data[index:index + PIECE])
+                    piece = out / f"{path.name}.gz.{index // PIECE:02}"
+                    piece.write_bytes(data[index:index + PIECE])
                 path.unlink()
     loss = results["q4_k_m"]["text_perplexity"] / results["bf16"]["text_perplexity"] - 1
     results["quantisation_costs_perplexity"] = round(loss, 5)
