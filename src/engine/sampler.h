@@ -42,14 +42,17 @@ struct SamplingParams {
   int min_keep = 0;
   bool ignore_eos = false;
   std::vector<std::pair<int32_t, float>> logit_bias;
-  // Order of the chain, by llama.cpp's letters: e penalties, d dry, s top_n_sigma, k top_k, y typical,
-  // p top_p, m min_p, x xtc, t temperature.
+  // Order of the chain, by llama.cpp's letters: e penalties, d dry, s top_n_sigma, k top_k, y
+  // typical, p top_p, m min_p, x xtc, t temperature.
   std::string sequence = "edskypmxt";
 };
 
-// Checks ranges and letters; kUsage names the parameter and the allowed range.
+// Checks ranges, letters and the tokens of logit_bias; kUsage names the parameter and the allowed
+// range.
 Status validate(const SamplingParams& params, int64_t vocabulary);
-// "penalties;dry;top_k;..." or "edkypmxt" to letters; kUsage for unknown names.
+// "penalties;dry;top_k;..." or "edkypmxt" to letters; kUsage for unknown names. Names win where a
+// word could be either ("temp"); '-' is read as '_', and typical, typical_p, nucleus and temp are
+// known too.
 Result<std::string> parse_sampler_sequence(std::string_view text);
 
 struct Candidate {
@@ -58,10 +61,18 @@ struct Candidate {
   float probability;
 };
 
+// The chain of `sequence`, or with mirostat temperature and mirostat alone. Logit biases and bans
+// come first. A NaN counts as -inf; where no logit is left above -inf the lowest token that is not
+// banned is the answer. Equal logits are ordered by token, and the arithmetic is the same
+// everywhere, so that a seed means the same text on every platform. Differences to llama.cpp:
+// temperature <= 0 is greedy in any sequence and with any dynatemp_range; a repeat window of -1 is
+// the whole history; DRY finds breakers in the text's bytes, wherever tokens cut them. Not
+// thread-safe. After some tokens nothing allocates, but for windows of -1, which grow.
 class Sampler {
  public:
-  // piece: bytes of a token (DRY sequence breakers); banned: ids never to be sampled (padding rows);
-  // end_of_generation: what ignore_eos bans. `params` has been validated.
+  // piece: bytes of a token (DRY sequence breakers), copied, and called as long as the sampler
+  // lives if DRY is on; banned: ids never to be sampled (padding rows); end_of_generation: what
+  // ignore_eos bans. `params` has been validated.
   Sampler(SamplingParams params, int64_t vocabulary,
           const std::function<std::string_view(int32_t)>& piece, std::vector<int32_t> banned,
           std::vector<int32_t> end_of_generation);
@@ -70,12 +81,15 @@ class Sampler {
   Sampler& operator=(Sampler&&) noexcept;
 
   // logits: [vocabulary], changed in place. The same seed, history and logits give the same token.
+  // Does not accept it: a token that is to count for penalties and DRY goes to accept().
   int32_t sample(std::span<float> logits);
-  // Tells the sampler of a token of the prompt or the answer (penalties, DRY).
+  // Tells the sampler of a token of the prompt or the answer (penalties, DRY): 0 <= token <
+  // vocabulary.
   void accept(int32_t token);
   void reset();  // forgets history and restarts the random sequence
 
-  // What was left to choose from at the last sample(), most probable first (before the draw).
+  // What was left to choose from at the last sample(), most probable first (before the draw); empty
+  // before the first. Valid until the next sample() or reset().
   std::span<const Candidate> candidates() const;
   uint64_t seed() const;  // the seed in use
 
