@@ -3,6 +3,10 @@
 
 #include "compute/cpu/kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace sluice::cpu {
 namespace {
 
@@ -12,8 +16,51 @@ struct Level {
   void (*fill)(Kernels&);  // overrides entries of the level before it
 };
 
+#if defined(__x86_64__)
+
+struct Features {
+  bool avx2 = false;  // with FMA and F16C
+  bool avx_vnni = false;
+  bool avx512 = false;  // F, BW, VL, DQ, VNNI
+};
+
+// What the processor has and the operating system saves on a context switch.
+Features detect() {
+  Features result;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(1, 0, &a, &b, &c, &d)) return result;
+  const auto has = [](unsigned word, unsigned bit) { return ((word >> bit) & 1) != 0; };
+  if (!has(c, 27)) return result;  // OSXSAVE: xgetbv may be used
+  const bool fma = has(c, 12), f16c = has(c, 29), avx = has(c, 28);
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  const bool saves_256 = (low & 0x06) == 0x06;  // XMM, upper halves of YMM
+  const bool saves_512 = (low & 0xe6) == 0xe6;  // and mask registers, upper halves, ZMM16-31
+
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return result;
+  const unsigned subleaves = a;
+  result.avx2 = saves_256 && avx && fma && f16c && has(b, 5) && has(b, 3) && has(b, 8);  // BMI1, 2
+  result.avx512 = result.avx2 && saves_512 && has(b, 16) && has(b, 17) && has(b, 30) &&
+                  has(b, 31) && has(c, 11);
+  if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+    result.avx_vnni = result.avx2 && has(a, 4);
+  return result;
+}
+
+const Features& features() {
+  static const Features found = detect();
+  return found;
+}
+
+#endif
+
 const Level kLevels[] = {
     {"scalar", [] { return true; }, fill_scalar},
+#if defined(__x86_64__)
+    {"avx2", [] { return features().avx2; }, fill_avx2},
+    {"avx-vnni", [] { return features().avx_vnni; }, fill_avx_vnni},
+    {"avx512", [] { return features().avx512; }, fill_avx512},
+#endif
 };
 
 }  // namespace

@@ -45,5 +45,8 @@ const char* available_levels();
 
 // Filled by kernels_<level>.cpp.
 void fill_scalar(Kernels& table);
+void fill_avx2(Kernels& table);
+void fill_avx_vnni(Kernels& table);
+void fill_avx512(Kernels& table);
 
 }  // namespace sluice::cpu

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compute/cpu/simd/avx2.h"
+#include "compute/cpu/simd/fill_dot_rows.h"
+
+namespace sluice::cpu {
+
+void fill_avx2(Kernels& table) {
+  fill_dot_rows(table);
+}
+
+}  // namespace sluice::cpu
