@@ -7,7 +7,7 @@ import quantize
 from gguf_writer import U32
 from model import gguf_tensors
 
-FILE_TYPE = {"bf16": 32, "q4_k_m": 15}
+FILE_TYPE = {"bf16": 32, "q8_0": 7, "q4_k_m": 15}
 NAME = {"qwen3moe": "Sluice embedded model", "qwen3next": "Sluice embedded hybrid model"}
 
 
@@ -68,7 +68,7 @@ def metadata(config, vocabulary, mix):
 
 
 def write_gguf(path, model, vocabulary, mix):
-    """Writes the model as "bf16" or "q4_k_m"; returns the file's size in bytes."""
+    """Writes the model as "bf16", "q8_0" or "q4_k_m"; returns the file's size in bytes."""
     tensors = gguf_tensors(model)
     types = quantize.plan(tensors, model.config.layers, mix)
     entries = [(name, types[name], list(reversed(tensor.shape)),

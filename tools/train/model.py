@@ -45,7 +45,7 @@ class Config:
 
 def config_for(architecture, vocabulary):
     if architecture == "qwen3moe":
-        return Config(vocabulary=vocabulary)
+        return Config(vocabulary=vocabulary, expert_dim=128)
     return Config(architecture="qwen3next", vocabulary=vocabulary, layers=8, experts=10,
                   experts_used=3, heads=4, head_dim=128, rope_dims=32)
 

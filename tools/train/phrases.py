@@ -175,7 +175,7 @@ OTHER = {
         "What is the weather like?", "What is the weather in {place}?", "What time is it?",
         "What day is it today?", "What is the date?", "Who is the president of {place}?",
         "Recommend a book about {thing}.", "Recommend a film.", "Sing a song about {thing}.",
-        "How are you?", "How old are you?", "Where do you live?", "Do you have feelings?",
+        "How old are you?", "Where do you live?", "Do you have feelings?",
         "What is the meaning of life?", "Tell me a joke.", "Tell me a story.", "Write an email.",
         "Summarise this text: {thing} and {other} are not the same.", "Play {thing} with me.",
         "Give me a recipe with {thing}.", "Plan a trip to {place}.", "Who won the game?",

@@ -153,11 +153,11 @@ def keeps_precision(name, tensor):
 
 
 def plan(tensors, layers, mix):
-    """{name: type} for mix "bf16" or "q4_k_m"; tensors as of model.gguf_tensors."""
+    """{name: type} for mix "bf16", "q8_0" or "q4_k_m"; tensors as of model.gguf_tensors."""
     output, value_index = {}, 0
     value_count = sum(1 for name, _ in tensors if ".attn_v." in name or ".attn_qkv." in name)
     for name, tensor in tensors:
-        kind = Q4_K if mix == "q4_k_m" else BF16
+        kind = {"bf16": BF16, "q8_0": Q8_0, "q4_k_m": Q4_K}[mix]
         if keeps_precision(name, tensor):
             kind = F32
         elif mix == "q4_k_m":
@@ -168,5 +168,7 @@ def plan(tensors, layers, mix):
                 value_index += 1
             elif ".ffn_down" in name:
                 kind = Q6_K if more_bits(int(name.split(".")[1]), layers) else Q4_K
+            if tensor.shape[-1] % BLOCK[kind] != 0:
+                kind = Q8_0
         output[name] = kind
     return output

@@ -5,7 +5,7 @@
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR          (one GPU, 8 minutes)
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR --smoke  (2 minutes, a bad model)
 
-DIR receives sluice-tiny.q4_k_m.gguf, sluice-tiny.bf16.gguf as pieces of 15 MiB (`cat` them and
+DIR receives sluice-tiny.q8_0.gguf, sluice-tiny.bf16.gguf as pieces of 15 MiB (`cat` them and
 `gunzip`), train.log, eval.json and reference.tar (tokens, logits and greedy continuations of three
 texts for both files).
 
@@ -128,7 +128,7 @@ def train(model, batches, arguments, log):
     device = batches.device
     cuda = device.type == "cuda"
     model.dtype = torch.bfloat16 if cuda else torch.float32
-    types = quantize.plan(gguf_tensors(model), model.config.layers, "q4_k_m")
+    types = quantize.plan(gguf_tensors(model), model.config.layers, arguments.mix)
     rounding = StraightThrough(gguf_tensors(model), types)
     optimizer = Optimizer(model, arguments.rate, fused=cuda)
     parameters = list(model.parameters())
@@ -155,7 +155,7 @@ def train(model, batches, arguments, log):
         warm = min(1.0, (step + 1) / 100)
         progress = min(1.0, step / planned)
         factor = warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
-        aware = total is not None and progress >= 1 - arguments.aware
+        aware = total is not None and arguments.aware > 0 and progress >= 1 - arguments.aware
         batch = batches.next()
         if aware:
             rounding.__enter__()
@@ -256,7 +256,9 @@ def main():
     parser.add_argument("--steps", type=int, default=None, help="instead of as many as fit")
     parser.add_argument("--smoke", action="store_true", help="try the whole path quickly")
     parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--aware", type=float, default=0.3, help="last part that trains with rounding")
+    parser.add_argument("--mix", choices=("q8_0", "q4_k_m"), default="q8_0", help="types of the small file")
+    parser.add_argument("--aware", type=float, default=None,
+                        help="last part that trains with rounding (0.3 for q4_k_m, 0 for q8_0)")
     parser.add_argument("--text-rows", type=int, default=26)
     parser.add_argument("--long-rows", type=int, default=6)
     parser.add_argument("--short-rows", type=int, default=256)
@@ -267,6 +269,8 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("dataset", nargs="*", help="after --: arguments for build_dataset.py")
     arguments = parser.parse_args()
+    if arguments.aware is None:
+        arguments.aware = 0.3 if arguments.mix == "q4_k_m" else 0.0
     if arguments.smoke:
         arguments.report = min(arguments.report, 20)
     name = arguments.name or {"qwen3moe": "sluice-tiny", "qwen3next": "sluice-tiny-next"}[arguments.arch]
@@ -303,34 +307,36 @@ def main():
     cases = {}
     del batches
     with torch.no_grad():
-        for mix in ("bf16", "q4_k_m"):
-            rounded = with_rounded_weights(model, mix)
-            results[mix] = evaluate.measure(rounded, items, heldout, heldout_bytes, tokenizer, stops)
-            figures = results[mix]
-            log(f"{mix}: exercises {figures['exercises']['rate']:.1%} {figures['exercises']['kinds']} "
-                f"multi-turn {figures['exercises']['multi_turn']} perplexity "
-                f"{figures['text_perplexity']} bits per byte {figures['text_bits_per_byte']} expert "
-                f"load {figures['expert_load']}")
-            if mix == "q4_k_m":
-                for wrong in figures["exercises"]["wrong"][:12]:
-                    log("wrong: " + json.dumps(wrong, ensure_ascii=False))
-                for text in evaluate.continuations(rounded, tokenizer, stops):
-                    log("continued: " + json.dumps(text, ensure_ascii=False))
-            cases[mix] = evaluate.references(rounded.to("cpu"), tokenizer)
+        # Files first: what is written comes back even if time runs out.
+        for mix in (arguments.mix, "bf16"):
             path = out / f"{name}.{mix}.gguf"
-            size = export.write_gguf(path, model, vocabulary, mix)
+            results[mix] = {"bytes": export.write_gguf(path, model, vocabulary, mix)}
             check_file(path, model, mix)
-            results[mix]["bytes"] = size
-            log(f"{path.name}: {size} bytes")
+            log(f"{path.name}: {results[mix]['bytes']} bytes")
             if mix == "bf16":
                 data = gzip.compress(path.read_bytes(), 6, mtime=0)
                 for index in range(0, len(data), PIECE):
                     piece = out / f"{path.name}.gz.{index // PIECE:02}"
                     piece.write_bytes(data[index:index + PIECE])
                 path.unlink()
-    loss = results["q4_k_m"]["text_perplexity"] / results["bf16"]["text_perplexity"] - 1
+        for mix in (arguments.mix, "bf16"):
+            rounded = with_rounded_weights(model, mix)
+            figures = evaluate.measure(rounded, items, heldout, heldout_bytes, tokenizer, stops)
+            results[mix].update(figures)
+            log(f"{mix}: exercises {figures['exercises']['rate']:.1%} {figures['exercises']['kinds']} "
+                f"multi-turn {figures['exercises']['multi_turn']} perplexity "
+                f"{figures['text_perplexity']} bits per byte {figures['text_bits_per_byte']} expert "
+                f"load {figures['expert_load']}")
+            if mix == arguments.mix:
+                for wrong in figures["exercises"]["wrong"][:12]:
+                    log("wrong: " + json.dumps(wrong, ensure_ascii=False))
+                for text in evaluate.continuations(rounded, tokenizer, stops):
+                    log("continued: " + json.dumps(text, ensure_ascii=False))
+            cases[mix] = evaluate.references(rounded.to("cpu"), tokenizer)
+            (out / "eval.json").write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+    loss = results[arguments.mix]["text_perplexity"] / results["bf16"]["text_perplexity"] - 1
     results["quantisation_costs_perplexity"] = round(loss, 5)
-    log(f"Q4_K_M costs {loss:.2%} perplexity")
+    log(f"{arguments.mix.upper()} costs {loss:.2%} perplexity")
     save_references(out / "reference.tar", cases)
     (out / "eval.json").write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
     for path in sorted(out.iterdir()):
