@@ -1,0 +1,1 @@
+fuzz_target(tokenizer SOURCES tokenizer.cpp DEPS sluice_text)
