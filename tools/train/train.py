@@ -5,7 +5,7 @@
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR          (one GPU, 8 minutes)
     python3 tools/train/train.py --corpus .train/corpus.xz --out DIR --smoke  (2 minutes, a bad model)
 
-DIR receives sluice-tiny.q8_0.gguf, sluice-tiny.bf16.gguf as pieces of 15 MiB (`cat` them and
+DIR receives NAME.q8_0.gguf (or .q4_k_m), NAME.bf16.gguf as pieces of 15 MiB (`cat` them and
 `gunzip`), train.log, eval.json and reference.tar (tokens, logits and greedy continuations of three
 texts for both files).
 
@@ -256,7 +256,8 @@ def main():
     parser.add_argument("--steps", type=int, default=None, help="instead of as many as fit")
     parser.add_argument("--smoke", action="store_true", help="try the whole path quickly")
     parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--mix", choices=("q8_0", "q4_k_m"), default="q8_0", help="types of the small file")
+    parser.add_argument("--mix", choices=("q8_0", "q4_k_m"), default=None,
+                        help="types of the small file (qwen3moe: q8_0, qwen3next: q4_k_m)")
     parser.add_argument("--aware", type=float, default=None,
                         help="last part that trains with rounding (0.3 for q4_k_m, 0 for q8_0)")
     parser.add_argument("--text-rows", type=int, default=26)
@@ -269,6 +270,8 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("dataset", nargs="*", help="after --: arguments for build_dataset.py")
     arguments = parser.parse_args()
+    if arguments.mix is None:
+        arguments.mix = {"qwen3moe": "q8_0", "qwen3next": "q4_k_m"}[arguments.arch]
     if arguments.aware is None:
         arguments.aware = 0.3 if arguments.mix == "q4_k_m" else 0.0
     if arguments.smoke:
