@@ -1,0 +1,1 @@
+fuzz_target(template SOURCES template.cpp DEPS sluice_text)
