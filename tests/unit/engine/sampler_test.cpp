@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -233,12 +234,14 @@ TEST(Sampler, GreedyHasOneCandidate) {
   EXPECT_EQ(sampler.candidates()[0].logit, 3.0f);
   EXPECT_EQ(sampler.candidates()[0].probability, 1.0f);
   // The choice falls among what the chain leaves, whatever the sequence.
-  p.typical_p = 0.3f;
+  // The choice falls among what the chain leaves, whatever the sequence: here the many at 1 %
+  // are typical, and the one at 30 % is not.
+  p.typical_p = 0.5f;
   p.sequence = "y";
-  Sampler typical = make(p, 4);
-  const std::vector<float> logits = {3.0f, 1.0f, 1.0f, 1.0f};
-  EXPECT_EQ(sample(typical, logits),
-            reference::chain(p, logits, {}, {}, reference::no_piece).front().token);
+  std::vector<float> logits(71, std::log(0.01f));
+  logits[5] = std::log(0.3f);
+  Sampler typical = make(p, logits.size());
+  EXPECT_EQ(sample(typical, logits), 0);
 }
 
 TEST(Sampler, GreedyFollowsPenaltiesAfterTruncation) {
@@ -300,6 +303,10 @@ TEST(Sampler, OddLogits) {
     EXPECT_EQ(sampler.candidates()[0].probability, 1.0f);
   }
   SamplingParams p{.seed = 1, .ignore_eos = true};
+  p.logit_bias = {{1, -kInfinity}};
+  Sampler one_allowed = make(p, 4, {0}, {2});
+  EXPECT_EQ(sample(one_allowed, {kNan, 1, 1, kNan}), 3);
+  p.logit_bias = {};
   Sampler all_banned = make(p, 3, {0}, {1, 2});
   EXPECT_EQ(sample(all_banned, {1, 1, 1}), 1) << "end of generation rather than no token at all";
   Sampler nothing_real = make(p, 2, {0, 1});
@@ -374,7 +381,11 @@ TEST(Sampler, CandidatesAreSortedAndSumToOne) {
     p.temperature = temperature;
     Sampler sampler = make(p, 4000);
     std::vector<float> logits = reference::make_logits(random, 4000);
+    const float best = *std::ranges::max_element(logits) / temperature;
     sampler.sample(logits);
+    std::ranges::fill(logits, 0.0f);  // nobody may look at them any more
+    EXPECT_EQ(sampler.candidates().size(), 4000u);
+    EXPECT_FLOAT_EQ(sampler.candidates()[0].logit, best);
     double sum = 0.0;
     float last = kInfinity;
     for (const Candidate& c : sampler.candidates()) {
