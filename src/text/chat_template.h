@@ -29,7 +29,8 @@ using TemplateClock = std::function<std::chrono::system_clock::time_point()>;
 
 class ChatTemplate {
  public:
-  // kBadFile with line and column when the source cannot be parsed.
+  // kBadFile with line and column when the source cannot be parsed; kTooLarge at the limit on depth
+  // or for a source above 1 MiB. limits also hold for every rendering.
   static Result<ChatTemplate> parse(std::string source, const TemplateLimits& limits = {},
                                     TemplateClock clock = {});
   ChatTemplate(ChatTemplate&&) noexcept;

@@ -12,7 +12,7 @@ std::vector<const Value*> Arguments::bind(
     reject("{} takes at most {} argument(s), got {}", callee, result.size(), positional.size());
   }
   for (size_t i = 0; i < positional.size(); ++i) result[i] = &positional[i];
-  for (const auto& [name, value] : named) {
+  for (const auto& [name, value, unused] : named) {
     const auto* parameter = std::find(parameters.begin(), parameters.end(), name);
     if (parameter == parameters.end()) reject("{} has no argument '{}'", callee, name);
     const Value*& slot = result[static_cast<size_t>(parameter - parameters.begin())];

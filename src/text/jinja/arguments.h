@@ -12,10 +12,16 @@
 
 namespace sluice::text::jinja {
 
+struct NamedArgument {
+  std::string name;
+  Value value;
+  bool trusted = true;  // the name, which may come from an object of the context by **
+};
+
 class Arguments {
  public:
   std::vector<Value> positional;
-  std::vector<std::pair<std::string, Value>> named;
+  std::vector<NamedArgument> named;
 
   // One pointer for each parameter, null where no argument was given. Fails on arguments that no
   // parameter takes. The pointers live as long as these arguments stay as they are.

@@ -224,7 +224,7 @@ Arguments Interpreter::evaluate_arguments(const std::vector<ArgumentExpression>&
         result.positional.push_back(std::move(value));
         break;
       case ArgumentKind::kNamed:
-        result.named.emplace_back(argument.name, std::move(value));
+        result.named.push_back({argument.name, std::move(value)});
         break;
       case ArgumentKind::kSpread: {
         const Value items = sequence(value);
@@ -238,7 +238,7 @@ Arguments Interpreter::evaluate_arguments(const std::vector<ArgumentExpression>&
         budget_.step(static_cast<int64_t>(value.as_dict().entries.size()));
         for (const auto& [key, item] : value.as_dict().entries) {
           if (!key.is_string()) reject("** needs strings as keys, not {}", describe(key));
-          result.named.emplace_back(key.as_text().bytes, item);
+          result.named.push_back({key.as_text().bytes, item, key.as_text().wholly_trusted()});
         }
         break;
       }
@@ -285,7 +285,9 @@ Value Interpreter::evaluate_unary(const Expression& expression) {
   if (expression.op == Operator::kNot) return Value::boolean(!value.truth());
   if (expression.op == Operator::kNegate) return negate(value);
   if (!value.is_number()) reject("'+' cannot be applied to {}", describe(value));
-  if (value.is(Kind::kBool)) return Value::integer(value.as_integer());
+  if (value.is(Kind::kBool)) {
+    return Value::integer(value.as_integer()).set_untrusted(value.untrusted());
+  }
   return value;
 }
 

@@ -78,8 +78,8 @@ Value format_filter(Interpreter& in, const Value& value, const Arguments& argume
   }
   if (!arguments.positional.empty()) reject("format takes positional or named arguments, not both");
   std::vector<std::pair<Value, Value>> entries;
-  for (const auto& [name, item] : arguments.named) {
-    entries.emplace_back(in.make_string(name, true), item);
+  for (const auto& [name, item, trusted] : arguments.named) {
+    entries.emplace_back(in.make_string(name, trusted), item);
   }
   return format_percent(in.budget(), format, Value::dict(in.budget(), std::move(entries)));
 }

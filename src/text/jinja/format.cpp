@@ -250,7 +250,7 @@ class BracesFormatter {
       if (at != name.size()) reject("format: field '{}' is not supported", name.substr(0, 40));
       return positional(static_cast<size_t>(index));
     }
-    for (const auto& [known, value] : arguments_.named) {
+    for (const auto& [known, value, unused] : arguments_.named) {
       if (known == name) return value;
     }
     reject("format: no argument '{}'", name.substr(0, 40));
@@ -372,7 +372,8 @@ class PercentFormatter {
       if (std::fabs(value.as_real()) >= 0x1p63 || std::isnan(value.as_real())) {
         reject("format: number is too large");
       }
-      return append_formatted(out_, spec, Value::integer(static_cast<int64_t>(value.as_real())));
+      const auto whole = static_cast<int64_t>(value.as_real());
+      return append_formatted(out_, spec, Value::integer(whole).set_untrusted(value.untrusted()));
     }
     append_formatted(out_, spec, value);
   }

@@ -58,8 +58,8 @@ std::vector<std::pair<Value, Value>> entries_of(Interpreter& in, std::string_vie
       }
     }
   }
-  for (const auto& [name, value] : arguments.named) {
-    entries.emplace_back(in.make_string(name, true), value);
+  for (const auto& [name, value, trusted] : arguments.named) {
+    entries.emplace_back(in.make_string(name, trusted), value);
   }
   return entries;
 }

@@ -239,7 +239,7 @@ void Interpreter::call_block(const Statement& statement, TextBuilder& out) {
   const Expression& call_expression = *statement.expression;
   const Value callee = evaluate(*call_expression.operands[0]);
   Arguments arguments = evaluate_arguments(call_expression.arguments);
-  arguments.named.emplace_back("caller", define_macro(*statement.macro));
+  arguments.named.push_back({"caller", define_macro(*statement.macro)});
   at_ = statement.at;
   append_string(out, call(callee, arguments));
 }
@@ -265,11 +265,11 @@ void Interpreter::bind_parameters(const MacroDefinition& definition, const Argum
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Value* value = i < arguments.positional.size() ? &arguments.positional[i] : nullptr;
     for (size_t j = 0; j < arguments.named.size(); ++j) {
-      if (arguments.named[j].first != parameters[i].name || used[j]) continue;
+      if (arguments.named[j].name != parameters[i].name || used[j]) continue;
       if (value != nullptr) {
         reject("macro '{}' got two values for '{}'", definition.name, parameters[i].name);
       }
-      value = &arguments.named[j].second;
+      value = &arguments.named[j].value;
       used[j] = true;
     }
     if (value == nullptr) defaults[i] = parameters[i].default_value.get();
@@ -282,12 +282,12 @@ void Interpreter::bind_parameters(const MacroDefinition& definition, const Argum
   std::vector<std::pair<Value, Value>> others;
   Value caller;
   for (size_t j = 0; j < arguments.named.size(); ++j) {
-    const auto& [name, value] = arguments.named[j];
+    const auto& [name, value, trusted] = arguments.named[j];
     if (used[j]) continue;
     if (name == "caller" && definition.reads_caller) {
       caller = value;
     } else if (definition.reads_kwargs) {
-      others.emplace_back(make_string(name, true), value);
+      others.emplace_back(make_string(name, trusted), value);
     } else {
       reject("macro '{}' takes no argument '{}'", definition.name, name);
     }

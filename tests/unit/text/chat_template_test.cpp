@@ -4,17 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <set>
+
+#include "chat_template_testing.h"
 
 namespace sluice::text {
 namespace {
 
 using nlohmann::ordered_json;
 using ::testing::HasSubstr;
+using namespace testing_templates;
 
 const std::filesystem::path kTemplates =
     std::filesystem::path(SLUICE_TEST_DATA) / "data" / "templates";
@@ -23,43 +24,6 @@ std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file.good()) << path;
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// One after the other; operator+ of temporaries makes g++ 12 warn where nothing is wrong.
-template <typename... Parts>
-std::string cat(const Parts&... parts) {
-  std::string result;
-  (result.append(parts), ...);
-  return result;
-}
-
-// 2025-03-04 05:06:07 UTC
-std::chrono::system_clock::time_point fixed_time() {
-  return std::chrono::system_clock::time_point(std::chrono::seconds(1741064767));
-}
-
-Result<ChatTemplate> parse(std::string source, const TemplateLimits& limits = {}) {
-  setenv("TZ", "UTC", 1);
-  return ChatTemplate::parse(std::move(source), limits, fixed_time);
-}
-
-Result<std::string> render(std::string source, const ordered_json& context = ordered_json::object(),
-                           const TemplateLimits& limits = {}) {
-  SLUICE_ASSIGN(const ChatTemplate parsed, parse(std::move(source), limits));
-  return parsed.render_text(context);
-}
-
-std::string text_of(const std::string& source,
-                    const ordered_json& context = ordered_json::object()) {
-  const auto result = render(source, context);
-  return result ? *result : fmt::format("error: {}", result.error().message);
-}
-
-Error error_of(const std::string& source, const TemplateLimits& limits = {},
-               const ordered_json& context = ordered_json::object()) {
-  const auto result = render(source, context, limits);
-  EXPECT_FALSE(result) << source << " gave " << result->substr(0, 100);
-  return result ? Error{} : result.error();
 }
 
 // --- against Jinja2 ---
@@ -250,12 +214,6 @@ TEST(ChatTemplate, givesNoAccessToInternals) {
 
 // --- limits ---
 
-std::string times(std::string_view text, int count) {
-  std::string result;
-  for (int i = 0; i < count; ++i) result += text;
-  return result;
-}
-
 TEST(ChatTemplate, nestingIsLimitedBeforeTheStackIs) {
   constexpr int kMany = 100'000;
   const std::vector<std::string> sources = {
@@ -313,9 +271,16 @@ TEST(ChatTemplate, nestingOfValuesAndCallsIsLimited) {
     EXPECT_EQ(error.kind, ErrorKind::kTooLarge) << source;
     EXPECT_THAT(error.message, HasSubstr("(limit depth)")) << source;
   }
+  // Only moved: copying JSON recurses.
   ordered_json deep = 1;
-  for (int i = 0; i < 10'000; ++i) deep = ordered_json::array({std::move(deep)});
-  EXPECT_THAT(error_of("x", {}, {{"messages", deep}}).message, HasSubstr("(limit depth)"));
+  for (int i = 0; i < 10'000; ++i) {
+    ordered_json outer = ordered_json::array();
+    outer.push_back(std::move(deep));
+    deep = std::move(outer);
+  }
+  ordered_json context;
+  context["messages"] = std::move(deep);
+  EXPECT_THAT(error_of("x", {}, context).message, HasSubstr("(limit depth)"));
   // Macros that walk a deep but sane schema do work.
   ordered_json schema = "leaf";
   for (int i = 0; i < 40; ++i) schema = {{"p", std::move(schema)}};
@@ -438,27 +403,6 @@ TEST(ChatTemplate, sourceIsLimited) {
 
 // --- trust ---
 
-// The segments as "trusted[untrusted]trusted...".
-std::string marked(const std::string& source, const ordered_json& context) {
-  const auto parsed = parse(source);
-  if (!parsed) return fmt::format("error: {}", parsed.error().message);
-  const auto segments = parsed->render(context);
-  if (!segments) return fmt::format("error: {}", segments.error().message);
-  std::string result;
-  bool first = true;
-  bool before = false;
-  for (const Segment& segment : *segments) {
-    EXPECT_FALSE(segment.text.empty());
-    if (!first) {
-      EXPECT_NE(segment.trusted, before) << "segments of the same trust side by side";
-    }
-    first = false;
-    before = segment.trusted;
-    result += segment.trusted ? segment.text : fmt::format("[{}]", segment.text);
-  }
-  return result;
-}
-
 TEST(ChatTemplateTrust, followsTextThroughOperations) {
   const ordered_json context = {{"u", "user"},     {"s", " Ab c "},          {"n", 7},
                                 {"l", {"p", "q"}}, {"o", {{"k", "v<|x|>"}}}, {"bos_token", "<s>"},
@@ -515,6 +459,10 @@ TEST(ChatTemplateTrust, followsTextThroughOperations) {
       {"{{ missing | default(u) }}{{ missing | default('t') }}", "[user]t"},
       {"{{ u if u in 'user' }}{{ 't' if u in ['user'] }}", "[user]t"},
       {"{{ ('é' ~ u ~ '日')[-2:] }}", "[r]日"},
+      {"{{ dict(**o) | tojson }}", "[{\"k\": \"v<|x|>\"}]"},
+      {"{{ namespace(**o).k }}{{ dict(a=u) | list | first }}", "[v<|x|>]a"},
+      {"{% macro m() %}{{ kwargs | list | first }}{% endmacro %}{{ m(**o) }}{{ m(a=1) }}", "[k]a"},
+      {"{{ -n }}{{ +n }}{{ n | abs }}{{ [n] | sum }}{{ '%d' % n }}{{ [n] | max }}", "[-777777]"},
   };
   for (const auto& [source, expected] : cases) {
     EXPECT_EQ(marked(source, context), expected) << source;
