@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <system_error>
 
 namespace sluice {
 namespace {
@@ -16,10 +17,23 @@ inline void relax() {
 #endif
 }
 
+// Who waits lets others run now and then: where fewer CPUs are free than the pool has threads, the
+// one that is waited for may be waiting for a CPU itself.
+inline void spin(int spins) {
+  if (spins % 64 == 63)
+    std::this_thread::yield();
+  else
+    relax();
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < std::max(threads, 1); ++i) workers_.emplace_back([this, i] { work(i); });
+  // Where the system gives fewer threads, the pool has fewer.
+  try {
+    for (int i = 1; i < std::max(threads, 1); ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error&) {
+  }
 }
 
 ThreadPool::~ThreadPool() {
@@ -58,7 +72,7 @@ void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
     wake_.notify_all();
   }
   drain(0);
-  while (running_.load(std::memory_order_acquire) != 0) relax();
+  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) spin(spins);
 }
 
 void ThreadPool::work(int thread) {
@@ -67,7 +81,7 @@ void ThreadPool::work(int thread) {
     int spins = 0;
     while (generation_.load(std::memory_order_acquire) == seen) {
       if (++spins < kSpins) {
-        relax();
+        spin(spins);
         continue;
       }
       std::unique_lock<std::mutex> lock(mutex_);

@@ -15,6 +15,7 @@ namespace sluice {
 // short while (a token's stages follow one another within microseconds), then sleep.
 class ThreadPool {
  public:
+  // At least 1; fewer than asked for when the system has no more to give.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
