@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace sluice::residency {
@@ -87,7 +88,10 @@ Result<ExpertCache> ExpertCache::load(const ExpertTable& table,
     }
   };
   std::vector<std::thread> helpers;
-  for (int i = 1; i < threads; ++i) helpers.emplace_back(work);
+  try {
+    for (int i = 1; i < threads; ++i) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads to be had: those there are do the work
+  }
   work();
   for (std::thread& helper : helpers) helper.join();
   if (!status) return fail(std::move(status.error()));
