@@ -12,7 +12,7 @@
 namespace sluice::cpu {
 namespace {
 
-std::string open_error;  // read right after a failed open(), by the same thread
+thread_local std::string open_error;  // read right after a failed open(), by the same thread
 
 sluice_backend* open(const sluice_backend_config* config) {
   const Kernels* table = select_kernels(config->isa);
@@ -54,6 +54,7 @@ int32_t supports_cache(sluice_backend*, uint32_t type) {
 // Memory comes from one header-prefixed mapping each, so that untouched cache pages cost nothing.
 void* allocate(sluice_backend*, size_t bytes) {
   constexpr size_t kHeader = 64;
+  if (bytes > SIZE_MAX - kHeader) return nullptr;
   AlignedBuffer memory = AlignedBuffer::allocate(bytes + kHeader);
   if (!memory) return nullptr;
   uint8_t* start = memory.data();
