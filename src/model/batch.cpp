@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/batch.h"
 
+#include <algorithm>
+
 namespace sluice::model {
 
 void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
@@ -16,7 +18,7 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     spans.push_back(span);
     sequences.push_back(chunk.sequence);
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
-    for (int64_t r = chunk.all_logits ? 0 : span.rows - 1; r < span.rows; ++r)
+    for (int64_t r = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0); r < span.rows; ++r)
       wanted.push_back(static_cast<int32_t>(span.first_row + r));
   }
   const size_t half = static_cast<size_t>(rope.dims() / 2);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/registry.h"
@@ -134,7 +135,8 @@ Result<Config> Config::read(const gguf::Gguf& file, const RopeOverride& rope) {
   config.eps = static_cast<float>(eps);
   SLUICE_ASSIGN(config.rope, read_rope(file, keys, config.head_dim, config.context, rope));
   if (config.rope.scaling != RopeScaling::kNone && rope.factor)
-    config.context = static_cast<int64_t>(static_cast<double>(config.context) * config.rope.factor);
+    config.context = std::max<int64_t>(
+        static_cast<int64_t>(static_cast<double>(config.context) * config.rope.factor), 1);
 
   SLUICE_ASSIGN(config.experts, keys.count_or("expert_count", 0, 0, kMaxExperts));
   if (config.experts > 0) {

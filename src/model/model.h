@@ -15,7 +15,7 @@
 
 namespace sluice::model {
 
-// Consecutive tokens of one sequence; they are appended to it.
+// Consecutive tokens of one sequence, maybe none; they are appended to it.
 struct Chunk {
   Sequence* sequence;
   std::span<const int32_t> tokens;

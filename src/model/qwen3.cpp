@@ -139,6 +139,10 @@ Status Qwen3::forward(std::span<const Chunk> chunks, std::vector<float>& logits,
   batch_.assign(chunks, rope_);
   const int64_t rows = batch_.rows();
   const auto wanted = static_cast<int64_t>(batch_.wanted.size());
+  if (rows == 0) {
+    logits.clear();
+    return {};
+  }
   SLUICE_TRY(reserve(rows, wanted));
   float* x = x_.floats();
   float* h = h_.floats();

@@ -4,6 +4,11 @@
 namespace sluice::model {
 namespace {
 
+tl::unexpected<Error> beyond_memory(int64_t capacity) {
+  return fail(ErrorKind::kTooLarge,
+              "a cache of {} positions is beyond any memory: use a smaller -c", capacity);
+}
+
 Result<size_t> cache_bytes(const compute::Backend& backend, const Sequence::Shape& shape,
                            int64_t capacity, quant::Type type, const char* flag) {
   const quant::Traits& format = quant::traits(type);
@@ -19,8 +24,7 @@ Result<size_t> cache_bytes(const compute::Backend& backend, const Sequence::Shap
   size_t bytes = quant::row_bytes(type, shape.head_dim);
   for (const int64_t factor : {shape.kv_heads, capacity, shape.layers})
     if (__builtin_mul_overflow(bytes, static_cast<size_t>(factor), &bytes))
-      return fail(ErrorKind::kTooLarge,
-                  "a cache of {} positions is beyond any memory: use a smaller -c", capacity);
+      return beyond_memory(capacity);
   return bytes;
 }
 
@@ -32,8 +36,10 @@ Result<Sequence> Sequence::create(const compute::Backend& backend, const Shape& 
                 cache_bytes(backend, shape, capacity, types.key, "--cache-type-k"));
   SLUICE_ASSIGN(const size_t value_bytes,
                 cache_bytes(backend, shape, capacity, types.value, "--cache-type-v"));
+  size_t bytes = 0;
+  if (__builtin_add_overflow(key_bytes, value_bytes, &bytes)) return beyond_memory(capacity);
   Sequence sequence(backend);
-  SLUICE_TRY(sequence.memory_.reserve(key_bytes + value_bytes));
+  SLUICE_TRY(sequence.memory_.reserve(bytes));
   sequence.capacity_ = capacity;
   auto* memory = static_cast<uint8_t*>(sequence.memory_.data());
   for (int64_t layer = 0; layer < shape.layers; ++layer) {
