@@ -15,6 +15,10 @@ bool is_padding_text(std::string_view text) {
 }
 
 Result<int64_t> choose_context(const EngineOptions& options, const model::Config& config) {
+  if (options.context < 0)
+    return fail(ErrorKind::kUsage,
+                "-c {}: must be at least 1, or 0 for what the model was trained for",
+                options.context);
   if (options.context == 0) return config.context;
   if (options.context > config.context)
     return fail(ErrorKind::kUsage,
@@ -28,6 +32,8 @@ Result<int64_t> choose_context(const EngineOptions& options, const model::Config
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
+  if (options.ubatch < 1)
+    return fail(ErrorKind::kUsage, "-ub {}: must be at least 1", options.ubatch);
   SLUICE_ASSIGN(gguf::Gguf file, gguf::Gguf::open(options.model_path));
   std::unique_ptr<Engine> engine(new Engine(std::move(file)));
   engine->options_ = options;

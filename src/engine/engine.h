@@ -30,7 +30,8 @@ struct EngineOptions {
 
 class Engine {
  public:
-  // Everything wrong with the file or the options is found here.
+  // Everything wrong with the file or the options is found here, but for cache types that do not
+  // fit the model (Session::create).
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
 
   const EngineOptions& options() const { return options_; }

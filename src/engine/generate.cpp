@@ -18,9 +18,18 @@ double seconds(Clock::time_point from, Clock::time_point to) {
 std::string StopFilter::push(std::string_view text) {
   if (stopped_) return {};
   held_ += text;
+  // The one that is complete first counts, so that it does not matter how the text is cut; of those
+  // that end together, the longest.
   size_t cut = std::string::npos;
-  for (const std::string& stop : stops_)
-    if (!stop.empty()) cut = std::min(cut, held_.find(stop));
+  size_t end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const size_t begin = stop.empty() ? std::string::npos : held_.find(stop);
+    if (begin == std::string::npos) continue;
+    if (std::pair(begin + stop.size(), begin) < std::pair(end, cut)) {
+      cut = begin;
+      end = begin + stop.size();
+    }
+  }
   if (cut != std::string::npos) {
     stopped_ = true;
     held_.resize(cut);

@@ -46,7 +46,8 @@ Result<GenerateResult> generate(Session& session, Sampler& sampler,
                                 std::span<const text::Token> prompt, const GenerateOptions& options,
                                 const TextSink& sink, const std::atomic<bool>* cancel = nullptr);
 
-// Text with stop strings: holds back what may become one. Pure; used by generate().
+// Text with stop strings: holds back what may become one, and ends before the one that is complete
+// first, however the text is cut into pieces. Pure; used by generate().
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {}

@@ -21,17 +21,27 @@ Status add_token(const gguf::Gguf& file, const char* key, size_t vocabulary,
   return {};
 }
 
+// Converters write these numbers as integers or as floats, whatever they count.
+Result<double> sampling_number(const gguf::Gguf& file, const std::string& key, double fallback) {
+  if (const gguf::Value* value = file.find(key)) {
+    if (const auto* number = std::get_if<uint64_t>(&value->data))
+      return static_cast<double>(*number);
+    if (const auto* number = std::get_if<int64_t>(&value->data))
+      return static_cast<double>(*number);
+  }
+  return file.number_or(key, fallback);
+}
+
 Status overlay(const gguf::Gguf& file, const char* name, float& value) {
   SLUICE_ASSIGN(const double number,
-                file.number_or(std::string("general.sampling.") + name, value));
+                sampling_number(file, std::string("general.sampling.") + name, value));
   value = static_cast<float>(number);
   return {};
 }
 
 Status overlay(const gguf::Gguf& file, const char* name, int& value) {
   const std::string key = std::string("general.sampling.") + name;
-  // Written as an integer by some converters and as a float by others.
-  SLUICE_ASSIGN(const double number, file.number_or(key, value));
+  SLUICE_ASSIGN(const double number, sampling_number(file, key, value));
   if (!(std::abs(number) < 1e9))
     return fail(ErrorKind::kBadFile, "{}: {} is {}, out of range", file.files().front()->name(),
                 key, number);
@@ -79,7 +89,11 @@ Result<SamplingParams> default_sampling(const gguf::Gguf& file) {
   SLUICE_TRY(overlay(file, "mirostat_eta", params.mirostat_eta));
   SLUICE_ASSIGN(const std::string sequence, file.string_or("general.sampling.sequence", ""));
   if (!sequence.empty()) {
-    SLUICE_ASSIGN(params.sequence, parse_sampler_sequence(sequence));
+    auto letters = parse_sampler_sequence(sequence);
+    if (!letters)
+      return fail(ErrorKind::kBadFile, "{}: general.sampling.sequence: {}",
+                  file.files().front()->name(), letters.error().message);
+    params.sequence = std::move(*letters);
   }
   return params;
 }

@@ -53,7 +53,10 @@ Status Session::feed_all_logits(std::span<const text::Token> tokens,
     const model::Chunk chunk{&sequence_, part, true};
     SLUICE_TRY(engine_->model().forward({&chunk, 1}, logits_, observer));
     tokens_.insert(tokens_.end(), part.begin(), part.end());
-    SLUICE_TRY(sink(logits_));
+    const Status taken = sink(logits_);
+    // logits() speaks of the last token alone.
+    logits_.erase(logits_.begin(), logits_.end() - engine_->model().config().vocabulary);
+    SLUICE_TRY(taken);
   }
   return {};
 }
@@ -62,6 +65,7 @@ void Session::truncate(int64_t length) {
   SLUICE_CHECK(length >= 0 && length <= this->length(), "truncate beyond the end");
   sequence_.set_length(length);
   tokens_.resize(static_cast<size_t>(length));
+  logits_.clear();
 }
 
 Result<int64_t> Session::reuse(std::span<const text::Token> tokens,
