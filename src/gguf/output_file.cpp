@@ -2,6 +2,7 @@
 #include "gguf/output_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,11 @@ constexpr size_t kGatheredBytes = 1 << 20;
 }  // namespace
 
 Result<OutputFile> OutputFile::create(const std::string& path) {
+  // The rename at the end would replace a device or a pipe, for everyone.
+  struct stat there {};
+  if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode))
+    return fail(ErrorKind::kUsage, "{}: is there and not a regular file: choose another name",
+                path);
   OutputFile file;
   file.path_ = path;
   const std::string part_path = path + ".part";

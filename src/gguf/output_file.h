@@ -11,7 +11,8 @@
 namespace sluice::gguf {
 
 // A file that appears under its name only when complete: written as path + ".part" and renamed by
-// commit(). Destroyed without that, it leaves nothing behind. Errors are kIo and name the path.
+// commit(). Destroyed without that, it leaves nothing behind. Errors name the path and are kIo, or
+// kUsage where something other than a regular file has that name.
 class OutputFile {
  public:
   static Result<OutputFile> create(const std::string& path);

@@ -2,8 +2,10 @@
 #include "gguf/quantize.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 
 #include "base/thread_pool.h"
 #include "gguf/writer.h"
@@ -168,14 +170,23 @@ Status quantize_file(const Gguf& file, const std::string& path, const Mix& mix, 
         SLUICE_TRY(writer.write(from));
         continue;
       }
+      std::atomic<bool> finite{true};
       pool.for_ranges(count, 1, [&](int, int64_t begin, int64_t end) {
         std::vector<float> values(static_cast<size_t>(cols));
         for (int64_t r = begin; r < end; ++r) {
           const auto row = static_cast<size_t>(r);
           quant::traits(tensor.type).decode(from.data() + row * from_row, cols, values.data());
-          quant::traits(types[i]).encode(values.data(), cols, to.data() + row * to_row);
+          if (std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
+            quant::traits(types[i]).encode(values.data(), cols, to.data() + row * to_row);
+          else
+            finite.store(false, std::memory_order_relaxed);
         }
       });
+      if (!finite.load())
+        return fail(ErrorKind::kBadFile,
+                    "{}: tensor {} holds values that are infinite or no numbers: the model is "
+                    "damaged, or was converted to a type too narrow for it",
+                    file.files()[static_cast<size_t>(tensor.file)]->name(), tensor.name);
       SLUICE_TRY(writer.write(to));
     }
   }

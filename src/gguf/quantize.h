@@ -34,7 +34,8 @@ quant::Type mix_type(const Mix& mix, const MixContext& context, std::string_view
                      std::span<const int64_t> shape, quant::Type source);
 
 // Rewrites `file` to `path`. The source should be F32, F16 or BF16; quantised sources are decoded
-// first. `progress` sees (tensor, done, of).
+// first. kBadFile naming the tensor for values that are not finite, kIo when the disk is full.
+// `progress` sees each tensor, its new type and how many were done before.
 Status quantize_file(
     const Gguf& file, const std::string& path, const Mix& mix, int threads,
     const std::function<void(const Tensor&, quant::Type, size_t)>& progress = nullptr);

@@ -31,8 +31,8 @@ class Writer {
   void add_tensor(std::string name, quant::Type type, std::vector<int64_t> shape);
 
   // Writes everything before the data to `path` (to path + ".part" until finish() renames it).
-  // kUsage, naming the key or tensor, for what the reader would refuse; kIo when the system
-  // refuses.
+  // kUsage, naming the key or tensor, for what the reader would refuse, and for a path that is a
+  // folder or a device; kIo when the system refuses.
   Status begin(const std::string& path);
   // Appends bytes of the declared tensors in order; padding is inserted between tensors. A tensor
   // may come in several pieces, a piece never spans tensors (kUsage). kIo with the path when the
