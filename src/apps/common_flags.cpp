@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <memory>
 
 #include "apps/options.h"
 
@@ -71,6 +72,12 @@ Status set_logit_bias(CommonOptions& options, const std::string& text) {
   return {};
 }
 
+// What -ub and -b said so far, in any order: the smaller one counts.
+struct BatchSizes {
+  int64_t ubatch = 512;
+  int64_t batch = 2048;
+};
+
 }  // namespace
 
 engine::SamplingParams CommonOptions::apply_sampling(engine::SamplingParams defaults) const {
@@ -80,6 +87,7 @@ engine::SamplingParams CommonOptions::apply_sampling(engine::SamplingParams defa
 
 std::vector<Flag> model_flags(CommonOptions& o) {
   engine::EngineOptions& e = o.engine;
+  const auto sizes = std::make_shared<BatchSizes>();
   return {
       {"--model",
        {"-m"},
@@ -101,15 +109,19 @@ std::vector<Flag> model_flags(CommonOptions& o) {
        "UBATCH",
        "N",
        "tokens per forward pass (512)",
-       integer(e.ubatch, 1, 65536)},
+       [&e, sizes](const std::string& text) -> Status {
+         SLUICE_ASSIGN(sizes->ubatch, parse_integer(text, 1, 65536));
+         e.ubatch = std::min(sizes->ubatch, sizes->batch);
+         return {};
+       }},
       {"--batch-size",
        {"-b"},
        "BATCH",
        "N",
        "upper limit of -ub (2048)",
-       [&e](const std::string& text) -> Status {
-         SLUICE_ASSIGN(const int64_t value, parse_integer(text, 1, kMost));
-         e.ubatch = std::min(e.ubatch, value);
+       [&e, sizes](const std::string& text) -> Status {
+         SLUICE_ASSIGN(sizes->batch, parse_integer(text, 1, kMost));
+         e.ubatch = std::min(sizes->ubatch, sizes->batch);
          return {};
        }},
       {"--threads",
@@ -219,6 +231,7 @@ std::vector<Flag> model_flags(CommonOptions& o) {
 
 std::vector<Flag> sampling_flags(CommonOptions& o) {
   using P = engine::SamplingParams;
+  const auto breakers = std::make_shared<std::vector<std::string>>();
   return {
       {"--seed",
        {"-s"},
@@ -331,12 +344,13 @@ std::vector<Flag> sampling_flags(CommonOptions& o) {
        {},
        "",
        "TEXT",
-       "DRY: replaces the default breakers; none: no breakers",
-       [&o](const std::string& text) -> Status {
-         o.sampling.push_back([text](P& p) {
-           p.dry_sequence_breakers.clear();
-           if (text != "none") p.dry_sequence_breakers.push_back(text);
-         });
+       "DRY: replaces the default breakers; may be repeated; none: no breakers",
+       [&o, breakers](const std::string& text) -> Status {
+         if (text == "none")
+           breakers->clear();
+         else
+           breakers->push_back(text);
+         o.sampling.push_back([breakers](P& p) { p.dry_sequence_breakers = *breakers; });
          return {};
        }},
       {"--dynatemp-range",

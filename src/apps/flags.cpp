@@ -2,6 +2,7 @@
 // Multi-letter short forms (-ngl, -ctk) are the norm among llama.cpp's users; option libraries do
 // not take them, so the table is read here.
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -142,19 +143,23 @@ struct Setting {
   std::string spelling;  // as the user wrote it, for messages
 };
 
-// Appends what the environment says of flags that the command line left alone.
+// Puts what the environment says of flags that the command line left alone before the rest: where
+// two flags set the same thing, the command line has the last word.
 void add_environment(const std::vector<Flag>& flags, std::vector<Setting>& settings) {
   std::set<const Flag*> given;
   for (const Setting& setting : settings) given.insert(setting.flag);
+  std::vector<Setting> all;
   for (const Flag& flag : flags) {
     if (flag.variable.empty() || given.contains(&flag)) continue;
     for (const char* prefix : {"SLUICE_ARG_", "LLAMA_ARG_"}) {
       const char* value = std::getenv((prefix + flag.variable).c_str());
       if (!value || !*value) continue;
-      settings.push_back({&flag, value, prefix + flag.variable});
+      all.push_back({&flag, value, prefix + flag.variable});
       break;
     }
   }
+  all.insert(all.end(), settings.begin(), settings.end());
+  settings = std::move(all);
 }
 
 Result<std::vector<Setting>> read_arguments(const std::string& command,
@@ -199,11 +204,9 @@ Result<std::vector<Setting>> read_arguments(const std::string& command,
     }
     const Flag& flag = *found->second.flag;
     if (is_switch(flag)) {
-      bool on = true;
-      if (value) {
-        SLUICE_ASSIGN(on, parse_bool(*value));
-      }
-      value = on != found->second.negated ? "true" : "false";
+      const Result<bool> on = parse_bool(value.value_or("true"));
+      if (!on) return fail(ErrorKind::kUsage, "{}: {}", argument, on.error().message);
+      value = *on != found->second.negated ? "true" : "false";
     } else if (!value) {
       if (++i >= arguments.size())
         return fail(ErrorKind::kUsage, "{}: needs a value ({})", argument, flag.value);
@@ -231,6 +234,11 @@ void print_help(const std::string& command, const std::string& description,
     text += '\n';
   }
   std::fputs(text.c_str(), stdout);
+}
+
+// The system's functions would skip blanks before one.
+bool starts_a_number(const std::string& text) {
+  return !text.empty() && !std::isspace(static_cast<unsigned char>(text[0]));
 }
 
 }  // namespace
@@ -264,7 +272,7 @@ Result<int64_t> parse_integer(const std::string& text, int64_t least, int64_t mo
   char* end = nullptr;
   errno = 0;
   const long long value = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end || errno || value < least || value > most)
+  if (!starts_a_number(text) || *end || errno || value < least || value > most)
     return fail(ErrorKind::kUsage, "must be a whole number from {} to {}", least, most);
   return value;
 }
@@ -272,7 +280,7 @@ Result<int64_t> parse_integer(const std::string& text, int64_t least, int64_t mo
 Result<double> parse_number(const std::string& text, double least, double most) {
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end || !(value >= least && value <= most))
+  if (!starts_a_number(text) || *end || !(value >= least && value <= most))
     return fail(ErrorKind::kUsage, "must be a number from {} to {}", least, most);
   return value;
 }
