@@ -25,14 +25,18 @@ std::string as_text(TinyEngine& engine, const std::vector<int32_t>& tokens) {
   return engine->tokenizer().decode(tokens, false);
 }
 
+ordered_json user(const std::string& content) {
+  return ordered_json::array({{{"role", "user"}, {"content", content}}});
+}
+
 int64_t count(const std::vector<int32_t>& tokens, int32_t token) {
   return std::count(tokens.begin(), tokens.end(), token);
 }
 
 TEST(Chat, RendersAConversation) {
   TinyEngine engine(tiny_model());
-  const ordered_json messages = {{{"role", "system"}, {"content", "Be brief."}},
-                                 {{"role", "user"}, {"content", "hello w"}}};
+  const ordered_json messages = ordered_json::array(
+      {{{"role", "system"}, {"content", "Be brief."}}, {{"role", "user"}, {"content", "hello w"}}});
   const auto tokens = render(engine, messages);
   EXPECT_EQ(as_text(engine, tokens),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhello w<|im_end|>\n"
@@ -67,13 +71,13 @@ TEST(Chat, TemplatesGetWhatTheyAskFor) {
             std::string("{{ bos_token }}{{ eos_token }}|{{ tools is defined }}|"
                         "{{ tools[0].name if tools else '-' }}|{{ enable_thinking }}"));
   TinyEngine engine(model);
-  const ordered_json messages = {{{"role", "user"}, {"content", "x"}}};
+  const ordered_json messages = user("x");
   auto tokens = render(engine, messages);
   EXPECT_EQ(tokens[0], test::kEndOfText);  // the named tokens are trusted
   EXPECT_EQ(tokens[1], test::kTurnEnd);
   EXPECT_EQ(as_text(engine, tokens), "<|endoftext|><|im_end|>|False|-|");
   ChatOptions options;
-  options.tools = {{{"name", "search"}}};
+  options.tools = ordered_json::array({{{"name", "search"}}});
   options.kwargs = {{"enable_thinking", false}};
   EXPECT_EQ(as_text(engine, render(engine, messages, options)),
             "<|endoftext|><|im_end|>|True|search|False");
@@ -85,7 +89,7 @@ TEST(Chat, ModelsWithoutNamedTokens) {
   model.set("tokenizer.ggml.eos_token_id", 0xffffffffu);
   model.set("tokenizer.chat_template", std::string("[{{ bos_token }}{{ eos_token }}]"));
   TinyEngine engine(model);
-  EXPECT_EQ(as_text(engine, render(engine, {{{"role", "user"}, {"content", "x"}}})), "[]");
+  EXPECT_EQ(as_text(engine, render(engine, user("x"))), "[]");
 }
 
 TEST(Chat, Errors) {
@@ -99,14 +103,14 @@ TEST(Chat, Errors) {
   auto model = tiny_model();
   model.set("tokenizer.chat_template", std::string("{{ raise_exception('no tools here') }}"));
   TinyEngine refusing(model);
-  auto tokens = render_chat(*refusing, {{{"role", "user"}, {"content", "x"}}}, {});
+  auto tokens = render_chat(*refusing, user("x"), {});
   ASSERT_FALSE(tokens);
   EXPECT_EQ(tokens.error().kind, ErrorKind::kUsage);
   EXPECT_THAT(tokens.error().message, HasSubstr("no tools here"));
 
   model.remove_key("tokenizer.chat_template");
   TinyEngine without(model);
-  tokens = render_chat(*without, {{{"role", "user"}, {"content", "x"}}}, {});
+  tokens = render_chat(*without, user("x"), {});
   ASSERT_FALSE(tokens);
   EXPECT_EQ(tokens.error().kind, ErrorKind::kUnsupported);
 }

@@ -107,7 +107,7 @@ TEST_F(SessionTest, IdsOutsideTheVocabularyAreRefused) {
   EXPECT_TRUE(session_.feed(std::vector<int32_t>{static_cast<int32_t>(test::kRows) - 1}));
 }
 
-TEST_F(SessionTest, CancelKeepsWholeBatches) {
+TEST_F(SessionTest, CancelledBeforeABatch) {
   EngineOptions options;
   options.ubatch = 8;
   TinyEngine engine(tiny_model(), options);
