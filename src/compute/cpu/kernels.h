@@ -35,6 +35,8 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out) = nullptr;
   // gate = silu(gate) * up
   void (*swiglu)(float* gate, const float* up, int64_t n) = nullptr;
+  // x = exp(x - shift)
+  void (*exp)(float* x, float shift, int64_t n) = nullptr;
 };
 
 // The table for `isa` ("scalar", ...), the best of this machine for an empty name, nullptr when the

@@ -45,6 +45,10 @@ void swiglu(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
+void exp(float* x, float shift, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = std::exp(x[i] - shift);
+}
+
 template <Type kType>
 void dot_rows(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n, const ActBlock* x,
               int64_t acts, float* out, int64_t out_stride) {
@@ -110,6 +114,7 @@ void fill_scalar(Kernels& table) {
   table.axpy = axpy;
   table.rms_norm = rms_norm;
   table.swiglu = swiglu;
+  table.exp = exp;
 }
 
 }  // namespace sluice::cpu

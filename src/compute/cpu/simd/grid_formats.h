@@ -36,17 +36,13 @@ SLUICE_INLINE Ints with_signs(Ints magnitudes, Ints signs) {
                         each_128(kSignTables.bits[kHalf]));
 }
 
-template <class Grid>
-SLUICE_INLINE const uint32_t* dwords(const Grid& grid) {
-  return reinterpret_cast<const uint32_t*>(grid.point);
-}
-
 // Elements 8 l .. 8 l + 7 of every group from a grid of eight.
 template <int kSet, int kSignByte>
-SLUICE_INLINE void put_eight(const uint32_t* grid, Ints index, Ints signs, Tile& t) {
-  const Ints at = left_32<1>(index);
-  t.w[2 * kSet] = with_signs<kSignByte, 0>(look_up(grid, at), signs);
-  t.w[2 * kSet + 1] = with_signs<kSignByte, 1>(look_up(grid + 1, at), signs);
+SLUICE_INLINE void put_eight(const uint64_t* grid, Ints index, Ints signs, Tile& t) {
+  Ints low, high;
+  look_up(grid, index, low, high);
+  t.w[2 * kSet] = with_signs<kSignByte, 0>(low, signs);
+  t.w[2 * kSet + 1] = with_signs<kSignByte, 1>(high, signs);
 }
 
 // 2 n + 1
@@ -79,8 +75,8 @@ struct IQ2_XXS {
     each4([&](auto m) __attribute__((always_inline)) {
       constexpr int l = decltype(m)::value;
       const Ints code = bits_and(right_32<7 * l>(word), each_dword(127));
-      put_eight<l, 0>(dwords(quant::kGridIQ2_XXS),
-                      bits_and(right_32<8 * l>(index), each_dword(255)), sign_byte_of(code), t);
+      put_eight<l, 0>(quant::kGridIQ2_XXS.point, bits_and(right_32<8 * l>(index), each_dword(255)),
+                      sign_byte_of(code), t);
     });
   }
 };
@@ -98,8 +94,8 @@ struct IQ2_XS {
       constexpr int l = decltype(m)::value;
       const Ints word = right_32<16 * (l % 2)>(words[l / 2]);
       const Ints code = bits_and(right_32<9>(word), each_dword(127));
-      put_eight<l, 0>(dwords(quant::kGridIQ2_XS), bits_and(word, each_dword(511)),
-                      sign_byte_of(code), t);
+      put_eight<l, 0>(quant::kGridIQ2_XS.point, bits_and(word, each_dword(511)), sign_byte_of(code),
+                      t);
     });
   }
 };
@@ -116,7 +112,7 @@ struct IQ2_S {
       constexpr int l = decltype(m)::value;
       const Ints index = bits_or(bits_and(right_32<8 * l>(low), each_dword(255)),
                                  bits_and(left_32<8>(right_32<2 * l>(high)), each_dword(0x300)));
-      put_eight<l, l>(dwords(quant::kGridIQ2_S), index, signs, t);
+      put_eight<l, l>(quant::kGridIQ2_S.point, index, signs, t);
     });
   }
 };
@@ -130,7 +126,7 @@ struct IQ3_XXS {
     t.scale[0] = odd_scale(right_32<28>(word), mul(broadcast_f16(s, 0), each_float(0.25f)));
     Ints index[2];  // four bytes each: sets 0 .. 3 and 4 .. 7
     load_alternating(s, 2, index[0], index[1]);
-    const uint32_t* grid = dwords(quant::kGridIQ3_XXS);
+    const uint32_t* grid = quant::kGridIQ3_XXS.point;
     each4([&](auto m) __attribute__((always_inline)) {
       constexpr int l = decltype(m)::value;
       const Ints signs = sign_byte_of(bits_and(right_32<7 * l>(word), each_dword(127)));
@@ -151,7 +147,7 @@ struct IQ3_S {
     Ints index[2];
     load_alternating(s, 2, index[0], index[1]);
     const Ints high = widen_low_u8(narrow_load(s, 66)), signs = load_32_bytes(s, 74);
-    const uint32_t* grid = dwords(quant::kGridIQ3_S);
+    const uint32_t* grid = quant::kGridIQ3_S.point;
     each4([&](auto m) __attribute__((always_inline)) {
       constexpr int l = decltype(m)::value;
       const Ints byte = each_dword(255), ninth = each_dword(256);

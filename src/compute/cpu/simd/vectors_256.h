@@ -144,8 +144,16 @@ SLUICE_INLINE Ints or_where_bit(Ints w, Ints v, Ints bits) {
   const Ints set = _mm256_cmpeq_epi8(_mm256_and_si256(v, bits), bits);
   return or_masked(w, set, each_byte(kValue));
 }
+// Entries of a table; for one of 64 bits their low and high dwords.
 SLUICE_INLINE Ints look_up(const uint32_t* table, Ints index) {
-  return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index, 4);
+  alignas(32) int32_t at[8];
+  store_256(at, index);
+  return look_up_32(table, at);
+}
+SLUICE_INLINE void look_up(const uint64_t* table, Ints index, Ints& low, Ints& high) {
+  alignas(32) int32_t at[8];
+  store_256(at, index);
+  look_up_64(table, at, low, high);
 }
 
 // --- floats ---
@@ -213,6 +221,101 @@ SLUICE_INLINE Floats broadcast_lane(Floats a) {
 // The sum of every row's 8 lanes.
 SLUICE_INLINE void store_sums(Floats a, float* out) {
   out[0] = sum_8(a);
+}
+
+// --- 16 floats, for what works on plain float arrays: the same lanes at every level ---
+struct Wide {
+  __m256 low, high;
+};
+constexpr int kWideRegisters = 2;
+
+SLUICE_INLINE Wide wide_zero() {
+  return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+SLUICE_INLINE Wide wide_each(float v) {
+  return {_mm256_set1_ps(v), _mm256_set1_ps(v)};
+}
+SLUICE_INLINE Wide wide_load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+SLUICE_INLINE void wide_store(float* p, Wide v) {
+  _mm256_storeu_ps(p, v.low);
+  _mm256_storeu_ps(p + 8, v.high);
+}
+SLUICE_INLINE Wide wide_load_f16(const uint8_t* p) {
+  return {_mm256_cvtph_ps(load_128(p)), _mm256_cvtph_ps(load_128(p + 16))};
+}
+SLUICE_INLINE Wide wide_load_bf16(const uint8_t* p) {
+  const auto widen = [](__m128i v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+  };
+  return {widen(load_128(p)), widen(load_128(p + 16))};
+}
+SLUICE_INLINE Wide wide_add(Wide a, Wide b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+SLUICE_INLINE Wide wide_sub(Wide a, Wide b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+SLUICE_INLINE Wide wide_mul(Wide a, Wide b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+SLUICE_INLINE Wide wide_div(Wide a, Wide b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+SLUICE_INLINE Wide wide_mul_add(Wide a, Wide b, Wide c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+// The bound where v is beyond it; NaN stays.
+SLUICE_INLINE Wide wide_at_most(Wide bound, Wide v) {
+  return {_mm256_min_ps(bound.low, v.low), _mm256_min_ps(bound.high, v.high)};
+}
+SLUICE_INLINE Wide wide_at_least(Wide bound, Wide v) {
+  return {_mm256_max_ps(bound.low, v.low), _mm256_max_ps(bound.high, v.high)};
+}
+// To the nearest integer, ties to even.
+SLUICE_INLINE Wide wide_round(Wide v) {
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(v.low, kMode), _mm256_round_ps(v.high, kMode)};
+}
+// v * 2^n for integers n in -252..254, rounded once.
+SLUICE_INLINE Wide wide_scale(Wide v, Wide n) {
+  const auto scale = [](__m256 x, __m256 exponent) {
+    const __m256i whole = _mm256_cvtps_epi32(exponent), half = _mm256_srai_epi32(whole, 1);
+    const __m256i bias = _mm256_set1_epi32(127);
+    const auto power = [&](__m256i e) {
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, bias), 23));
+    };
+    return _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(whole, half)));
+  };
+  return {scale(v.low, n.low), scale(v.high, n.high)};
+}
+// Lanes l and l + 8, then as sum_8.
+SLUICE_INLINE float wide_sum(Wide v) {
+  return sum_8(_mm256_add_ps(v.low, v.high));
+}
+
+// 16 sums in double: lane l of elements l, l + 16, ...
+struct WideDouble {
+  __m256d quarter[4];
+};
+SLUICE_INLINE WideDouble wide_double_zero() {
+  const __m256d zero = _mm256_setzero_pd();
+  return {{zero, zero, zero, zero}};
+}
+SLUICE_INLINE void wide_add_squares(WideDouble& sums, Wide v) {
+  const auto add = [](__m256d& sum, __m128 x) {
+    const __m256d wide = _mm256_cvtps_pd(x);
+    sum = _mm256_fmadd_pd(wide, wide, sum);
+  };
+  add(sums.quarter[0], _mm256_castps256_ps128(v.low));
+  add(sums.quarter[1], _mm256_extractf128_ps(v.low, 1));
+  add(sums.quarter[2], _mm256_castps256_ps128(v.high));
+  add(sums.quarter[3], _mm256_extractf128_ps(v.high, 1));
+}
+SLUICE_INLINE double wide_double_sum(const WideDouble& v) {
+  return sum_4(_mm256_add_pd(_mm256_add_pd(v.quarter[0], v.quarter[2]),
+                             _mm256_add_pd(v.quarter[1], v.quarter[3])));
 }
 
 }  // namespace

@@ -150,7 +150,18 @@ SLUICE_INLINE Ints or_where_bit(Ints w, Ints v, Ints bits) {
   return _mm512_mask_add_epi8(w, _mm512_test_epi8_mask(v, bits), w, each_byte(kValue));
 }
 SLUICE_INLINE Ints look_up(const uint32_t* table, Ints index) {
-  return _mm512_i32gather_epi32(index, table, 4);
+  alignas(64) int32_t at[16];
+  _mm512_store_si512(at, index);
+  return join(look_up_32(table, at), look_up_32(table, at + 8));
+}
+SLUICE_INLINE void look_up(const uint64_t* table, Ints index, Ints& low, Ints& high) {
+  alignas(64) int32_t at[16];
+  _mm512_store_si512(at, index);
+  __m256i low0, low1, high0, high1;
+  look_up_64(table, at, low0, high0);
+  look_up_64(table, at + 8, low1, high1);
+  low = join(low0, low1);
+  high = join(high0, high1);
 }
 
 // --- floats ---
@@ -221,6 +232,76 @@ SLUICE_INLINE Floats broadcast_lane(Floats a) {
 SLUICE_INLINE void store_sums(Floats a, float* out) {
   out[0] = sum_8(_mm512_castps512_ps256(a));
   out[1] = sum_8(_mm512_extractf32x8_ps(a, 1));
+}
+
+// --- 16 floats ---
+using Wide = __m512;
+constexpr int kWideRegisters = 1;
+
+SLUICE_INLINE Wide wide_zero() {
+  return _mm512_setzero_ps();
+}
+SLUICE_INLINE Wide wide_each(float v) {
+  return _mm512_set1_ps(v);
+}
+SLUICE_INLINE Wide wide_load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+SLUICE_INLINE void wide_store(float* p, Wide v) {
+  _mm512_storeu_ps(p, v);
+}
+SLUICE_INLINE Wide wide_load_f16(const uint8_t* p) {
+  return _mm512_cvtph_ps(load_256(p));
+}
+SLUICE_INLINE Wide wide_load_bf16(const uint8_t* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_256(p)), 16));
+}
+SLUICE_INLINE Wide wide_add(Wide a, Wide b) {
+  return _mm512_add_ps(a, b);
+}
+SLUICE_INLINE Wide wide_sub(Wide a, Wide b) {
+  return _mm512_sub_ps(a, b);
+}
+SLUICE_INLINE Wide wide_mul(Wide a, Wide b) {
+  return _mm512_mul_ps(a, b);
+}
+SLUICE_INLINE Wide wide_div(Wide a, Wide b) {
+  return _mm512_div_ps(a, b);
+}
+SLUICE_INLINE Wide wide_mul_add(Wide a, Wide b, Wide c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+SLUICE_INLINE Wide wide_at_most(Wide bound, Wide v) {
+  return _mm512_min_ps(bound, v);
+}
+SLUICE_INLINE Wide wide_at_least(Wide bound, Wide v) {
+  return _mm512_max_ps(bound, v);
+}
+SLUICE_INLINE Wide wide_round(Wide v) {
+  return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+SLUICE_INLINE Wide wide_scale(Wide v, Wide n) {
+  return _mm512_scalef_ps(v, n);
+}
+SLUICE_INLINE float wide_sum(Wide v) {
+  return sum_8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+}
+
+struct WideDouble {
+  __m512d half[2];
+};
+SLUICE_INLINE WideDouble wide_double_zero() {
+  return {{_mm512_setzero_pd(), _mm512_setzero_pd()}};
+}
+SLUICE_INLINE void wide_add_squares(WideDouble& sums, Wide v) {
+  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+  sums.half[0] = _mm512_fmadd_pd(low, low, sums.half[0]);
+  sums.half[1] = _mm512_fmadd_pd(high, high, sums.half[1]);
+}
+SLUICE_INLINE double wide_double_sum(const WideDouble& v) {
+  const __m512d sum = _mm512_add_pd(v.half[0], v.half[1]);
+  return sum_4(_mm256_add_pd(_mm512_castpd512_pd256(sum), _mm512_extractf64x4_pd(sum, 1)));
 }
 
 }  // namespace

@@ -29,6 +29,12 @@ SLUICE_INLINE float sum_8(__m256 v) {
   return _mm_cvtss_f32(s);
 }
 
+// (0 + 2) + (1 + 3)
+SLUICE_INLINE double sum_4(__m256d v) {
+  const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
 // Eight fp16 values at p, p + stride, ...
 SLUICE_INLINE __m128i gather_u16(const uint8_t* p, int64_t stride) {
   const auto at = [&](int64_t j) { return static_cast<uint64_t>(load_u16(p + j * stride)); };
@@ -46,6 +52,31 @@ SLUICE_INLINE __m256i gather_u8(const uint8_t* p, int64_t stride) {
   uint64_t bytes = 0;
   for (int64_t j = 0; j < 8; ++j) bytes |= static_cast<uint64_t>(p[j * stride]) << (8 * j);
   return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
+}
+
+// Table look-ups are scalar loads: gather instructions are slow on many processors (those with the
+// mitigation of gather data sampling among them).
+SLUICE_INLINE __m256i look_up_32(const uint32_t* table, const int32_t* at) {
+  const auto entry = [&](int j) __attribute__((always_inline)) {
+    return static_cast<int>(table[at[j]]);
+  };
+  return _mm256_setr_epi32(entry(0), entry(1), entry(2), entry(3), entry(4), entry(5), entry(6),
+                           entry(7));
+}
+
+// low, high: dwords of eight 64-bit entries.
+SLUICE_INLINE void look_up_64(const uint64_t* table, const int32_t* at, __m256i& low,
+                              __m256i& high) {
+  const auto pair = [&](int j) __attribute__((always_inline)) {
+    const __m128i first = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(table + at[j]));
+    return _mm_loadh_pi(_mm_castsi128_ps(first), reinterpret_cast<const __m64*>(table + at[j + 1]));
+  };
+  const auto join = [](__m128 a, __m128 b) __attribute__((always_inline)) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(a), b, 1);
+  };
+  const __m256 a = join(pair(0), pair(4)), b = join(pair(2), pair(6));
+  low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+  high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
 }
 
 // Rows of four dwords per 128 bits: out[m] = dword m of each of r0..r3.

@@ -1,0 +1,20 @@
+# An object compiled for one instruction set may define nothing that a linker could use elsewhere:
+# one symbol, fill_<level>, and no weak ones.
+set(checked 0)
+foreach(object ${OBJECTS})
+  if(NOT object MATCHES "kernels_(avx[a-z0-9_]*)\\.")
+    continue()
+  endif()
+  set(level ${CMAKE_MATCH_1})
+  execute_process(COMMAND ${NM} -C --defined-only --extern-only ${object}
+                  OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(STRIP "${symbols}" symbols)
+  if(NOT symbols MATCHES "^[0-9a-f]+ T sluice::cpu::fill_${level}\\(sluice::cpu::Kernels&\\)$")
+    message(FATAL_ERROR "${object} defines other symbols than fill_${level}:\n${symbols}")
+  endif()
+  math(EXPR checked "${checked} + 1")
+endforeach()
+if(checked EQUAL 0)
+  message(FATAL_ERROR "no object of a level among: ${OBJECTS}")
+endif()
+message(STATUS "${checked} objects")

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "levels.h"
+
+namespace sluice::cpu {
+
+#if defined(SLUICE_TEST_X86)
+void fill_avx_vnni_evex(Kernels& table);
+#endif
+
+const std::vector<TestLevel>& vector_levels() {
+  static const std::vector<TestLevel> levels = [] {
+    std::vector<TestLevel> found;
+    for (const char* name : {"avx2", "avx-vnni", "avx512"})
+      if (const Kernels* table = select_kernels(name)) found.push_back({name, table});
+#if defined(SLUICE_TEST_X86)
+    if (select_kernels("avx512")) {
+      static Kernels evex = *select_kernels("avx2");
+      fill_avx_vnni_evex(evex);
+      found.push_back({"avx-vnni as EVEX", &evex});
+    }
+#endif
+    return found;
+  }();
+  return levels;
+}
+
+const Kernels& scalar() {
+  return *select_kernels("scalar");
+}
+
+}  // namespace sluice::cpu
