@@ -116,7 +116,8 @@ typedef struct sluice_backend_api {
 
   /* Several products that share one input x [rows, dim] (q, k and v; one input is quantised once).
    * fine: 1 where a rounding of activations to 8 bits would be felt: before quantised weights they
-   * keep about 16 bits. The attention's projections ask for it, since their error moves the router. */
+   * keep about 16 bits. The attention's projections ask for it, since their error moves the router.
+   */
   int32_t (*multiply)(sluice_backend*, const float* x, int64_t rows, int64_t dim,
                       const sluice_product* products, int32_t count, int32_t fine);
 

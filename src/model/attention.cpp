@@ -64,7 +64,8 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
                                     scale, mixed_.floats())));
   const sluice_product output[] = {{w.output, x, 1}};
-  return be.check(be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1, 1));
+  return be.check(
+      be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1, 1));
 }
 
 }  // namespace sluice::model

@@ -133,7 +133,9 @@ TEST_P(Qwen3MoeQuantised, ErrorIsAtMostTheBar) {
                                    read_floats(name + "." + c.name + ".logits.f32"), vocabulary);
     printf("%s %s: mean %.4f median %.4f (bar %.4f)\n", GetParam().type, c.name.c_str(),
            mean(errors), quantile(errors, 0.5), GetParam().mean);
-    if (c.name == "en") EXPECT_LE(mean(errors), GetParam().mean);
+    if (c.name == "en") {
+      EXPECT_LE(mean(errors), GetParam().mean);
+    }
     // The bar was taken on one text; another one must not be out of its order.
     EXPECT_LE(quantile(errors, 0.5), 1.5 * GetParam().mean) << c.name;
   }
@@ -145,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(
                     QuantisedBar{"Q3_K_M", 0.0196}, QuantisedBar{"Q5_K_M", 0.0220},
                     QuantisedBar{"Q6_K", 0.0175}, QuantisedBar{"IQ4_XS", 0.0177},
                     QuantisedBar{"IQ3_S", 0.0343}, QuantisedBar{"MXFP4_MOE", 0.0159}),
-    [](const auto& info) { return std::string(info.param.type); });
+    [](const auto& bar) { return std::string(bar.param.type); });
 
 }  // namespace
 }  // namespace sluice::golden
