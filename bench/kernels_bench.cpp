@@ -2,9 +2,9 @@
 // Products of quantised rows, per level, format and number of threads.
 //   decode/...   one activation, weights larger than the caches: GB/s of weights, and as a fraction
 //                of plain reads of the same memory by the same threads right before
+//   cached/...   the same from the second-level cache on one thread: what memory does not bind
 //   prefill/...  32 activations, weights in the cache: Gop/s, and as a fraction of the level's
-//   integer
-//                product instructions alone, on one thread right before
+//                integer product instructions alone, on one thread right before
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -60,13 +60,24 @@ const uint8_t* weights() {
   return buffer.data();
 }
 
-std::vector<ActBlock> activations(int64_t count) {
+struct Activations {
+  AlignedBuffer data;
+  std::vector<const uint8_t*> rows;
+};
+
+Activations activations(const Kernels& kernels, int64_t count) {
   std::vector<float> x(kColumns);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 31) - 15.0f;
-  const auto blocks = static_cast<size_t>(quant::act_blocks(kColumns));
-  std::vector<ActBlock> result(static_cast<size_t>(count) * blocks);
-  for (size_t a = 0; a < static_cast<size_t>(count); ++a)
-    quant::quantize_activations(x.data(), kColumns, result.data() + a * blocks);
+  std::vector<ActBlock> blocks(static_cast<size_t>(quant::act_blocks(kColumns)));
+  quant::quantize_activations(x.data(), kColumns, blocks.data());
+  const size_t row_bytes = blocks.size() * kernels.packed_block_bytes;
+  Activations result;
+  result.data = AlignedBuffer::allocate(static_cast<size_t>(count) * row_bytes);
+  for (size_t a = 0; a < static_cast<size_t>(count); ++a) {
+    uint8_t* row = result.data.data() + a * row_bytes;
+    kernels.pack(blocks.data(), static_cast<int64_t>(blocks.size()), row);
+    result.rows.push_back(row);
+  }
   return result;
 }
 
@@ -106,7 +117,7 @@ void decode(benchmark::State& state, const Kernels* kernels, const Traits* type,
   const double bandwidth = read_bandwidth(pool);
   const size_t row_bytes = quant::row_bytes(type->type, kColumns);
   const int64_t chunks = static_cast<int64_t>(kWeightBytes / row_bytes) / kRowsPerChunk;
-  const std::vector<ActBlock> x = activations(1);
+  const Activations x = activations(*kernels, 1);
   std::vector<float> out(static_cast<size_t>(chunks * kRowsPerChunk));
   const auto product = kernels->dot_rows[static_cast<uint32_t>(type->type)];
   double best = 1e30;
@@ -115,7 +126,7 @@ void decode(benchmark::State& state, const Kernels* kernels, const Traits* type,
     pool.run(chunks, [&](int, int64_t chunk) {
       const int64_t first = chunk * kRowsPerChunk;
       product(weights() + static_cast<size_t>(first) * row_bytes, row_bytes, kRowsPerChunk,
-              kColumns, x.data(), 1, out.data() + first, 0);
+              kColumns, x.rows.data(), 1, out.data() + first, 0, nullptr);
     });
     const double seconds = seconds_since(start);
     best = std::min(best, seconds);
@@ -128,17 +139,31 @@ void decode(benchmark::State& state, const Kernels* kernels, const Traits* type,
   state.counters["fraction"] = bandwidth > 0 ? bytes / best / bandwidth : 0;
 }
 
+void cached(benchmark::State& state, const Kernels* kernels, const Traits* type) {
+  constexpr int64_t kRows = 128;
+  const size_t row_bytes = quant::row_bytes(type->type, kColumns);
+  const Activations x = activations(*kernels, 1);
+  std::vector<float> out(kRows);
+  const auto product = kernels->dot_rows[static_cast<uint32_t>(type->type)];
+  for (auto _ : state) {
+    product(weights(), row_bytes, kRows, kColumns, x.rows.data(), 1, out.data(), kRows, nullptr);
+    benchmark::DoNotOptimize(out.data());
+  }
+  state.SetBytesProcessed(state.iterations() * kRows * static_cast<int64_t>(row_bytes));
+}
+
 void prefill(benchmark::State& state, const Kernels* kernels, const Traits* type) {
   constexpr int64_t kActs = 32, kRows = 128;
   const double peak = int8_peak(kernels->isa);
   const size_t row_bytes = quant::row_bytes(type->type, kColumns);
-  const std::vector<ActBlock> x = activations(kActs);
+  const Activations x = activations(*kernels, kActs);
   std::vector<float> out(kActs * kRows);
   const auto product = kernels->dot_rows[static_cast<uint32_t>(type->type)];
   double best = 1e30;
   for (auto _ : state) {
     const auto start = std::chrono::steady_clock::now();
-    product(weights(), row_bytes, kRows, kColumns, x.data(), kActs, out.data(), kRows);
+    product(weights(), row_bytes, kRows, kColumns, x.rows.data(), kActs, out.data(), kRows,
+            nullptr);
     const double seconds = seconds_since(start);
     best = std::min(best, seconds);
     state.SetIterationTime(seconds);
@@ -168,6 +193,9 @@ void register_all() {
             ->Unit(benchmark::kMillisecond);
         if (all == 1) break;
       }
+      benchmark::RegisterBenchmark(("cached/" + name).c_str(), cached, kernels, type)
+          ->MinTime(0.05)
+          ->Unit(benchmark::kMicrosecond);
       benchmark::RegisterBenchmark(("prefill/" + name).c_str(), prefill, kernels, type)
           ->UseManualTime()
           ->MinTime(0.05)

@@ -34,6 +34,7 @@ ThreadPool::ThreadPool(int threads) {
     for (int i = 1; i < std::max(threads, 1); ++i) workers_.emplace_back([this, i] { work(i); });
   } catch (const std::system_error&) {
   }
+  shares_ = std::vector<Share>(static_cast<size_t>(size()));
 }
 
 ThreadPool::~ThreadPool() {
@@ -47,10 +48,16 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::drain(int thread) {
-  for (;;) {
-    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
-    if (chunk >= chunks_) return;
-    call_(context_, thread, chunk);
+  const int threads = size();
+  for (int i = 0; i < threads; ++i) {
+    Share& share = shares_[static_cast<size_t>((thread + i) % threads)];
+    for (;;) {
+      // Looked at first: a finished share is not written to again.
+      if (share.next.load(std::memory_order_relaxed) >= share.end) break;
+      const int64_t chunk = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= share.end) break;
+      call_(context_, thread, chunk);
+    }
   }
 }
 
@@ -60,10 +67,14 @@ void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) call(context, 0, chunk);
     return;
   }
-  chunks_ = chunks;
+  const int threads = size();
+  for (int t = 0; t < threads; ++t) {
+    Share& share = shares_[static_cast<size_t>(t)];
+    share.next.store(chunks * t / threads, std::memory_order_relaxed);
+    share.end = chunks * (t + 1) / threads;
+  }
   call_ = call;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
   running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1);  // sequentially consistent with sleeping_: no wake-up is lost
   if (sleeping_.load() > 0) {

@@ -19,6 +19,7 @@
 #include <random>
 
 #include "levels.h"
+#include "packed_acts.h"
 #include "random_blocks.h"
 
 namespace sluice::cpu {
@@ -63,8 +64,9 @@ Case make_case(const Traits& t, int64_t n, std::mt19937& random) {
 
 std::vector<float> run(const Kernels& kernels, const Case& c, int64_t rows, int64_t acts) {
   std::vector<float> out(static_cast<size_t>(rows * acts), -1.0f);
-  kernels.dot_rows[static_cast<uint32_t>(c.type->type)](c.weights(), c.row_bytes, rows, c.n,
-                                                        c.acts.data(), acts, out.data(), rows);
+  const PackedActs x = pack(kernels, c.acts, c.act_blocks());
+  kernels.dot_rows[static_cast<uint32_t>(c.type->type)](
+      c.weights(), c.row_bytes, rows, c.n, x.rows.data(), acts, out.data(), rows, nullptr);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/check.h"
 #include "base/thread_pool.h"
 #include "compute/backend_abi.h"
 #include "compute/cpu/kernels.h"
@@ -18,10 +19,11 @@ struct sluice_backend {
   std::string description;
 
   // Scratch that grows to the largest batch and stays: no allocation in the token loop.
-  std::vector<sluice::quant::ActBlock> input;   // the rows of an operation's x, quantised
-  std::vector<sluice::quant::ActBlock> middle;  // experts: the rows of silu(gate) * up, quantised
-  std::vector<float> hidden;                    // experts: silu(gate) * up
-  std::vector<float> logits;                    // router
+  sluice::AlignedBuffer input;      // the rows of an operation's x, quantised and packed
+  sluice::AlignedBuffer middle;     // experts: the rows of silu(gate) * up, likewise
+  std::vector<float> hidden;        // experts: silu(gate) * up
+  std::vector<int32_t> unfinished;  // experts: pieces of the first stage, per expert
+  std::vector<float> logits;        // router
 };
 
 namespace sluice::cpu {
@@ -40,11 +42,29 @@ T* grown(std::vector<T>& scratch, size_t size) {
   return scratch.data();
 }
 
-// Quantises rows of x into `scratch`, in parallel; row r starts at result + r * act_blocks(dim).
-// With `fine` every row gives two: 2 r, and 2 r + 1 with what the first one's rounding lost.
-const quant::ActBlock* quantize_rows(sluice_backend& backend, const float* x, int64_t rows,
-                                     int64_t dim, std::vector<quant::ActBlock>& scratch,
-                                     bool fine = false);
+// Activations as dot_rows takes them, row after row.
+struct PackedRows {
+  const uint8_t* data = nullptr;
+  size_t row_bytes = 0;
+
+  const uint8_t* row(int64_t r) const { return data + static_cast<size_t>(r) * row_bytes; }
+};
+
+// Where `rows` packed rows of `dim` elements go in `scratch`, which grows.
+PackedRows packed_rows(const sluice_backend& backend, int64_t rows, int64_t dim,
+                       AlignedBuffer& scratch);
+// Quantises one row of x to where row `r` of `to` is.
+void pack_row(const Kernels& kernels, const float* x, int64_t dim, const PackedRows& to, int64_t r);
+// Quantises rows of x into `scratch`, in parallel. With `fine` every row gives two: 2 r, and 2 r +
+// 1 with what the first one's rounding lost.
+PackedRows quantize_rows(sluice_backend& backend, const float* x, int64_t rows, int64_t dim,
+                         AlignedBuffer& scratch, bool fine = false);
+
+// A product's weight rows are handed out in chunks: small ones for a few activations, so that
+// threads end together; in a batch large ones, since every chunk reads all activations.
+int64_t rows_per_chunk(const sluice_backend& backend, int64_t weight_rows, int64_t acts);
+// Activations that stay in the second-level cache while the rows of a chunk pass by.
+constexpr int64_t kActsPerPass = 128;
 
 // The operations, one file per group.
 int32_t embed(sluice_backend*, const sluice_matrix*, const int32_t*, int64_t, float*);

@@ -10,12 +10,35 @@
 
 namespace sluice::cpu {
 
+// Cached positions per step of attention.
+inline constexpr int64_t kTilePositions = 64;
+
+// One step of flash attention for `count` query vectors: scores = queries . keys, an online softmax
+// over those that a query sees, out += softmax . values.
+struct AttentionTile {
+  const float* queries;  // [count, dim], times the scale of the scores
+  int64_t count;
+  int64_t dim;
+  const float* keys;       // [dim, kTilePositions]
+  const float* values;     // [positions, out_stride], zero from dim on
+  int64_t positions;       // in the tile, 1 .. kTilePositions
+  const int32_t* visible;  // [count], 0 .. positions: how many of them a query sees
+  float* scores;           // [count, kTilePositions], scratch
+  float* maximum;          // [count], -infinity before the first tile
+  float* sum;              // [count], of the exponentials
+  float* out;              // [count, out_stride], not yet divided by the sum
+  int64_t out_stride;      // dim, rounded up to a multiple of 64
+};
+
 struct Kernels {
   // out[a * out_stride + r] = weight row r . activation a, for r in [0, rows), a in [0, acts).
-  // Row r starts at weights + r * row_bytes and has n elements; activation a starts at
-  // x + a * act_blocks(n).
+  // Row r starts at weights + r * row_bytes and has n elements; x[a] are the act_blocks(n) packed
+  // blocks of activation a. The bits of an output do not depend on rows, acts and the others. With
+  // more activations than a few, every block of weights is unpacked once for all of them. `next` is
+  // where this thread will read weights after these, to be fetched ahead; nullptr: right behind.
   using DotRows = void (*)(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
-                           const quant::ActBlock* x, int64_t acts, float* out, int64_t out_stride);
+                           const uint8_t* const* x, int64_t acts, float* out, int64_t out_stride,
+                           const uint8_t* next);
   // The same against float activations; activation a starts at x + a * n.
   using DotRowsFloat = void (*)(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
                                 const float* x, int64_t acts, float* out, int64_t out_stride);
@@ -28,6 +51,10 @@ struct Kernels {
   DecodeRow decode[quant::kTypeIdLimit] = {};
   EncodeRow encode[quant::kTypeIdLimit] = {};
   void (*quantize)(const float* x, int64_t n, quant::ActBlock* out) = nullptr;
+  // The level's own form of activation blocks, which dot_rows takes; `out` is 64-byte aligned and
+  // has blocks * packed_block_bytes bytes.
+  size_t packed_block_bytes = 0;
+  void (*pack)(const quant::ActBlock* blocks, int64_t count, uint8_t* out) = nullptr;
   float (*dot)(const float* a, const float* b, int64_t n) = nullptr;
   // y += a * x
   void (*axpy)(float a, const float* x, float* y, int64_t n) = nullptr;
@@ -37,6 +64,9 @@ struct Kernels {
   void (*swiglu)(float* gate, const float* up, int64_t n) = nullptr;
   // x = exp(x - shift)
   void (*exp)(float* x, float shift, int64_t n) = nullptr;
+  void (*attend)(const AttentionTile& tile) = nullptr;
+  // [positions, dim] to [dim, kTilePositions]
+  void (*transpose_keys)(const float* from, int64_t positions, int64_t dim, float* to) = nullptr;
 };
 
 // The table for `isa` ("scalar", ...), the best of this machine for an empty name, nullptr when the

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compute/cpu/simd/avx2.h"
+
+#include "compute/cpu/simd/attention.h"
 #include "compute/cpu/simd/conversions_256.h"
 #include "compute/cpu/simd/fill_dot_rows.h"
-#include "compute/cpu/simd/floats.h"
 
 namespace sluice::cpu {
 
 void fill_avx2(Kernels& table) {
   fill_dot_rows(table);
   fill_floats(table);
+  fill_attention(table);
   fill_conversions(table);
 }
 

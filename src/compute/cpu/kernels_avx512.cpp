@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compute/cpu/simd/avx512.h"
+
+#include "compute/cpu/simd/attention.h"
 #include "compute/cpu/simd/fill_dot_rows.h"
-#include "compute/cpu/simd/floats.h"
 
 namespace sluice::cpu {
 
 void fill_avx512(Kernels& table) {
   fill_dot_rows(table);
   fill_floats(table);
+  fill_attention(table);
 }
 
 }  // namespace sluice::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Portable kernels. They call the quant module's scalar functions: the truth at the price of speed.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -49,14 +50,49 @@ void exp(float* x, float shift, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = std::exp(x[i] - shift);
 }
 
+void attend(const AttentionTile& t) {
+  for (int64_t q = 0; q < t.count; ++q) {
+    const int64_t visible = t.visible[q];
+    if (visible == 0) continue;
+    float* scores = t.scores + q * kTilePositions;
+    float* out = t.out + q * t.out_stride;
+    float maximum = t.maximum[q];
+    for (int64_t p = 0; p < visible; ++p) {
+      scores[p] = 0;
+      for (int64_t i = 0; i < t.dim; ++i)
+        scores[p] += t.queries[q * t.dim + i] * t.keys[i * kTilePositions + p];
+      maximum = std::max(maximum, scores[p]);
+    }
+    const float shrink = std::exp(t.maximum[q] - maximum);  // 0 at the first tile
+    t.maximum[q] = maximum;
+    t.sum[q] *= shrink;
+    for (int64_t i = 0; i < t.dim; ++i) out[i] *= shrink;
+    exp(scores, maximum, visible);
+    for (int64_t p = 0; p < visible; ++p) {
+      t.sum[q] += scores[p];
+      axpy(scores[p], t.values + p * t.out_stride, out, t.dim);
+    }
+  }
+}
+
+void transpose_keys(const float* from, int64_t positions, int64_t dim, float* to) {
+  for (int64_t p = 0; p < positions; ++p)
+    for (int64_t i = 0; i < dim; ++i) to[i * kTilePositions + p] = from[p * dim + i];
+}
+
 template <Type kType>
-void dot_rows(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n, const ActBlock* x,
-              int64_t acts, float* out, int64_t out_stride) {
+void dot_rows(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
+              const uint8_t* const* x, int64_t acts, float* out, int64_t out_stride,
+              const uint8_t* /*next*/) {
   static const quant::Traits& format = quant::traits(kType);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t a = 0; a < acts; ++a)
-      out[a * out_stride + r] =
-          format.dot(weights + static_cast<size_t>(r) * row_bytes, x + a * quant::act_blocks(n), n);
+      out[a * out_stride + r] = format.dot(weights + static_cast<size_t>(r) * row_bytes,
+                                           reinterpret_cast<const ActBlock*>(x[a]), n);
+}
+
+void pack(const ActBlock* blocks, int64_t count, uint8_t* out) {
+  std::memcpy(out, blocks, static_cast<size_t>(count) * sizeof(ActBlock));
 }
 
 // Float weights are widened once per row, in pieces that stay in the first-level cache.
@@ -110,11 +146,15 @@ void fill_scalar(Kernels& table) {
                     Type::kIQ2_XS, Type::kIQ2_S, Type::kIQ3_XXS, Type::kIQ3_S, Type::kIQ4_NL,
                     Type::kIQ4_XS, Type::kMXFP4>(table);
   table.quantize = quant::quantize_activations;
+  table.packed_block_bytes = sizeof(ActBlock);
+  table.pack = pack;
   table.dot = dot;
   table.axpy = axpy;
   table.rms_norm = rms_norm;
   table.swiglu = swiglu;
   table.exp = exp;
+  table.attend = attend;
+  table.transpose_keys = transpose_keys;
 }
 
 }  // namespace sluice::cpu

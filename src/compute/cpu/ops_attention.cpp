@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The key-value cache and causal attention in flash style: tiles of positions are widened to float
-// once for all query heads that share them, with an online softmax.
+// once for all query heads that share them, with an online softmax. Long contexts are cut into
+// segments of a fixed length whose results are merged in order, so that one token's attention has
+// work for every thread and the bits do not depend on who did it.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -11,81 +13,130 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr int64_t kTile = 64;  // cached positions per step
 constexpr int64_t kMaxHeadDim = 512;
-constexpr int64_t kQueryRows = 4;  // batch rows that share one pass over the cache
-
-struct Tile {
-  float keys[kTile * kMaxHeadDim];
-  float values[kTile * kMaxHeadDim];
-};
-
-// One query vector's running softmax.
-struct Running {
-  float maximum = -std::numeric_limits<float>::infinity();
-  float sum = 0;
-};
+constexpr int64_t kMaxQueries = 64;  // query vectors that share one pass over the cache
+constexpr int64_t kSegment = 1024;   // cached positions, a multiple of the tile
 
 uint8_t* cache_row(const sluice_kv& kv, void* base, uint32_t type, int64_t head, int64_t position) {
   const size_t bytes = quant::row_bytes(static_cast<quant::Type>(type), kv.head_dim);
   return static_cast<uint8_t*>(base) + static_cast<size_t>(head * kv.capacity + position) * bytes;
 }
 
-void attend(const Kernels& kernels, const sluice_span& span, int64_t kv_head, int64_t first_row,
-            int64_t rows, const float* q, int64_t heads, float scale, float* out) {
-  const sluice_kv& kv = span.kv;
-  const int64_t dim = kv.head_dim;
-  const int64_t group = heads / kv.kv_heads;
-  thread_local Tile tile;
-  thread_local std::vector<Running> running;
-  running.assign(static_cast<size_t>(rows * group), Running{});
+// What the queries of a block have seen so far.
+struct Running {
+  float maximum[kMaxQueries];
+  float sum[kMaxQueries];
+  std::vector<float> out;  // [queries, stride]
 
-  auto vector_index = [&](int64_t row, int64_t g) {
-    return ((span.first_row + first_row + row) * heads + kv_head * group + g) * dim;
-  };
-  for (int64_t r = 0; r < rows; ++r) std::fill_n(out + vector_index(r, 0), group * dim, 0.0f);
+  void start(int64_t queries, int64_t stride) {
+    std::fill_n(maximum, queries, -std::numeric_limits<float>::infinity());
+    std::fill_n(sum, queries, 0.0f);
+    out.assign(static_cast<size_t>(queries * stride), 0.0f);
+  }
+};
 
-  const int64_t last_position = span.position + first_row + rows - 1;
-  for (int64_t begin = 0; begin <= last_position; begin += kTile) {
-    const int64_t count = std::min(kTile, last_position + 1 - begin);
-    kernels.decode[kv.key_type](cache_row(kv, kv.keys, kv.key_type, kv_head, begin), count * dim,
-                                tile.keys);
-    kernels.decode[kv.value_type](cache_row(kv, kv.values, kv.value_type, kv_head, begin),
-                                  count * dim, tile.values);
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t visible = std::min(count, span.position + first_row + r + 1 - begin);
-      if (visible <= 0) continue;
-      for (int64_t g = 0; g < group; ++g) {
-        const float* query = q + vector_index(r, g);
-        float* sum = out + vector_index(r, g);
-        Running& state = running[static_cast<size_t>(r * group + g)];
+struct Scratch {
+  float decoded[kTilePositions * kMaxHeadDim];
+  float keys[kTilePositions * kMaxHeadDim];
+  float values[kTilePositions * kMaxHeadDim];
+  float scores[kMaxQueries * kTilePositions];
+  float queries[kMaxQueries * kMaxHeadDim];
+};
 
-        float scores[kTile];
-        float maximum = state.maximum;
-        for (int64_t p = 0; p < visible; ++p) {
-          scores[p] = scale * kernels.dot(query, tile.keys + p * dim, dim);
-          maximum = std::max(maximum, scores[p]);
-        }
-        if (maximum > state.maximum) {
-          const float shrink = std::exp(state.maximum - maximum);  // 0 at the first tile
-          state.sum *= shrink;
-          for (int64_t i = 0; i < dim; ++i) sum[i] *= shrink;
-          state.maximum = maximum;
-        }
-        for (int64_t p = 0; p < visible; ++p) {
-          const float weight = std::exp(scores[p] - maximum);
-          state.sum += weight;
-          kernels.axpy(weight, tile.values + p * dim, sum, dim);
-        }
+// The rows of a span that are treated together, for one kv head.
+struct Block {
+  const sluice_span* span;
+  int64_t kv_head;
+  int64_t first_row;
+  int64_t rows;
+  int64_t group;  // query heads per kv head
+
+  int64_t queries() const { return rows * group; }
+  int64_t positions() const { return span->position + first_row + rows; }
+  int64_t segments() const { return (positions() + kSegment - 1) / kSegment; }
+  // Query q = row * group + head in the group, as its place in [batch rows, heads].
+  int64_t vector(int64_t q) const {
+    const int64_t row = span->first_row + first_row + q / group;
+    return (row * span->kv.kv_heads + kv_head) * group + q % group;
+  }
+};
+
+int64_t padded(int64_t dim) {
+  return (dim + 63) / 64 * 64;
+}
+
+// The block's queries against one segment of the cache.
+void attend_segment(const Kernels& kernels, const Block& block, int64_t segment, const float* q,
+                    float scale, Running& running) {
+  const sluice_kv& kv = block.span->kv;
+  const int64_t dim = kv.head_dim, stride = padded(dim), queries = block.queries();
+  static thread_local Scratch scratch;
+  for (int64_t i = 0; i < queries; ++i) {
+    const float* from = q + block.vector(i) * dim;
+    for (int64_t d = 0; d < dim; ++d) scratch.queries[i * dim + d] = scale * from[d];
+  }
+  running.start(queries, stride);
+
+  const int64_t end = std::min(block.positions(), (segment + 1) * kSegment);
+  for (int64_t begin = segment * kSegment; begin < end; begin += kTilePositions) {
+    const int64_t count = std::min(kTilePositions, end - begin);
+    kernels.decode[kv.key_type](cache_row(kv, kv.keys, kv.key_type, block.kv_head, begin),
+                                count * dim, scratch.decoded);
+    kernels.transpose_keys(scratch.decoded, count, dim, scratch.keys);
+    const uint8_t* values = cache_row(kv, kv.values, kv.value_type, block.kv_head, begin);
+    if (stride == dim) {
+      kernels.decode[kv.value_type](values, count * dim, scratch.values);
+    } else {
+      kernels.decode[kv.value_type](values, count * dim, scratch.decoded);
+      for (int64_t p = 0; p < count; ++p) {
+        std::copy_n(scratch.decoded + p * dim, dim, scratch.values + p * stride);
+        std::fill_n(scratch.values + p * stride + dim, stride - dim, 0.0f);
       }
     }
-  }
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t g = 0; g < group; ++g) {
-      float* sum = out + vector_index(r, g);
-      const float inverse = 1.0f / running[static_cast<size_t>(r * group + g)].sum;
-      for (int64_t i = 0; i < dim; ++i) sum[i] *= inverse;
+    int32_t visible[kMaxQueries];
+    for (int64_t i = 0; i < queries; ++i) {
+      const int64_t own = block.span->position + block.first_row + i / block.group;
+      visible[i] = static_cast<int32_t>(std::clamp<int64_t>(own + 1 - begin, 0, count));
     }
+    kernels.attend({scratch.queries, queries, dim, scratch.keys, scratch.values, count, visible,
+                    scratch.scores, running.maximum, running.sum, running.out.data(), stride});
+  }
+}
+
+// total = total and then `next`.
+void merge(const Running& next, int64_t queries, int64_t stride, Running& total) {
+  for (int64_t i = 0; i < queries; ++i) {
+    if (next.sum[i] == 0) continue;  // the query sees nothing of that segment
+    const float maximum = std::max(total.maximum[i], next.maximum[i]);
+    const float old_weight = std::exp(total.maximum[i] - maximum);
+    const float new_weight = std::exp(next.maximum[i] - maximum);
+    total.maximum[i] = maximum;
+    total.sum[i] = old_weight * total.sum[i] + new_weight * next.sum[i];
+    float* to = total.out.data() + i * stride;
+    const float* from = next.out.data() + i * stride;
+    for (int64_t d = 0; d < stride; ++d) to[d] = old_weight * to[d] + new_weight * from[d];
+  }
+}
+
+void finish(const Block& block, const Running& total, float* out) {
+  const int64_t dim = block.span->kv.head_dim, stride = padded(dim);
+  for (int64_t i = 0; i < block.queries(); ++i) {
+    const float inverse = 1.0f / total.sum[i];
+    float* to = out + block.vector(i) * dim;
+    for (int64_t d = 0; d < dim; ++d)
+      to[d] = total.out[static_cast<size_t>(i * stride + d)] * inverse;
+  }
+}
+
+// All segments in order.
+void attend(const Kernels& kernels, const Block& block, const float* q, float scale, float* out) {
+  static thread_local Running total, next;
+  attend_segment(kernels, block, 0, q, scale, total);
+  for (int64_t s = 1; s < block.segments(); ++s) {
+    attend_segment(kernels, block, s, q, scale, next);
+    merge(next, block.queries(), padded(block.span->kv.head_dim), total);
+  }
+  finish(block, total, out);
 }
 
 }  // namespace
@@ -115,18 +166,48 @@ int32_t kv_store(sluice_backend* backend, const sluice_span* spans, int32_t span
 
 int32_t attention(sluice_backend* backend, const sluice_span* spans, int32_t span_count,
                   const float* q, int64_t heads, float scale, float* out) {
+  const Kernels& kernels = backend->kernels;
+  static thread_local std::vector<Block> blocks;
+  blocks.clear();
+  int64_t segments = 0;
   for (int32_t s = 0; s < span_count; ++s) {
     const sluice_span& span = spans[s];
+    const int64_t group = heads / span.kv.kv_heads;
     SLUICE_CHECK(span.kv.head_dim <= kMaxHeadDim, "head dimension");
-    const int64_t blocks = (span.rows + kQueryRows - 1) / kQueryRows;
-    backend->pool.run(blocks * span.kv.kv_heads, [&](int, int64_t chunk) {
-      // The last rows see the most positions: handing them out first balances the end.
-      const int64_t block = blocks - 1 - chunk / span.kv.kv_heads;
-      const int64_t first = block * kQueryRows;
-      attend(backend->kernels, span, chunk % span.kv.kv_heads, first,
-             std::min(kQueryRows, span.rows - first), q, heads, scale, out);
-    });
+    SLUICE_CHECK(group <= kMaxQueries, "query heads per kv head");
+    const int64_t step = kMaxQueries / group;
+    // The last rows see the most positions: handing them out first balances the end.
+    for (int64_t first = (span.rows - 1) / step * step; first >= 0; first -= step)
+      for (int64_t head = 0; head < span.kv.kv_heads; ++head) {
+        const Block block{&span, head, first, std::min(step, span.rows - first), group};
+        segments += block.segments();
+        blocks.push_back(block);
+      }
   }
+
+  const auto count = static_cast<int64_t>(blocks.size());
+  const Block* const all = blocks.data();
+  if (segments == count || count >= 8 * backend->pool.size()) {
+    backend->pool.run(count, [&](int, int64_t i) { attend(kernels, all[i], q, scale, out); });
+    return 0;
+  }
+  // Few blocks: their segments are handed out one by one and merged afterwards.
+  static thread_local std::vector<Running> parts;
+  static thread_local std::vector<int64_t> first_part;
+  Running* const part = grown(parts, static_cast<size_t>(segments));
+  int64_t* const start = grown(first_part, static_cast<size_t>(count + 1));
+  start[0] = 0;
+  for (int64_t i = 0; i < count; ++i) start[i + 1] = start[i] + all[i].segments();
+  backend->pool.run(segments, [&](int, int64_t i) {
+    const int64_t block = std::upper_bound(start, start + count + 1, i) - start - 1;
+    attend_segment(kernels, all[block], i - start[block], q, scale, part[i]);
+  });
+  backend->pool.run(count, [&](int, int64_t i) {
+    Running& total = part[start[i]];
+    for (int64_t s = start[i] + 1; s < start[i + 1]; ++s)
+      merge(part[s], all[i].queries(), padded(all[i].span->kv.head_dim), total);
+    finish(all[i], total, out);
+  });
   return 0;
 }
 

@@ -7,89 +7,143 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr int64_t kRowsPerChunk = 32;
-
 // x minus what its quantised form stands for.
 void residual(const float* x, const quant::ActBlock* quantised, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const quant::ActBlock& block = quantised[i / quant::kActBlock];
-    const int64_t at = i % quant::kActBlock;
-    out[i] = x[i] - block.scale[at / 32] * static_cast<float>(block.q[at]);
+  for (int64_t begin = 0; begin < n; begin += 32) {
+    const quant::ActBlock& block = quantised[begin / quant::kActBlock];
+    const int64_t at = begin % quant::kActBlock;
+    const float scale = block.scale[at / 32];
+    for (int64_t i = 0; i < 32; ++i)
+      out[begin + i] = x[begin + i] - scale * static_cast<float>(block.q[at + i]);
+  }
+}
+
+// x . weight for weight rows first .. first + count - 1 into out[row * stride + i].
+void multiply_quantised(const Kernels& kernels, const sluice_matrix& weight, int64_t first,
+                        int64_t count, const PackedRows& x, int64_t rows, bool fine, float* out,
+                        int64_t stride) {
+  const size_t row_bytes = bytes_per_row(weight);
+  const uint8_t* data =
+      static_cast<const uint8_t*>(weight.data) + static_cast<size_t>(first) * row_bytes;
+  const int64_t copies = fine ? 2 : 1;
+  thread_local std::vector<float> scratch;
+  float* tile = fine ? grown(scratch, static_cast<size_t>(kActsPerPass * count)) : nullptr;
+  const uint8_t* acts[kActsPerPass];
+  const int64_t pass = kActsPerPass / copies;
+  for (int64_t r = 0; r < rows; r += pass) {
+    const int64_t here = std::min(pass, rows - r);
+    for (int64_t i = 0; i < here * copies; ++i) acts[i] = x.row(r * copies + i);
+    float* to = out + r * stride;
+    if (!fine) {
+      kernels.dot_rows[weight.type](data, row_bytes, count, weight.cols, acts, here, to, stride,
+                                    nullptr);
+      continue;
+    }
+    kernels.dot_rows[weight.type](data, row_bytes, count, weight.cols, acts, here * 2, tile, count,
+                                  nullptr);
+    for (int64_t b = 0; b < here; ++b)
+      for (int64_t i = 0; i < count; ++i)
+        to[b * stride + i] = tile[2 * b * count + i] + tile[(2 * b + 1) * count + i];
   }
 }
 
 }  // namespace
 
-const quant::ActBlock* quantize_rows(sluice_backend& backend, const float* x, int64_t rows,
-                                     int64_t dim, std::vector<quant::ActBlock>& scratch,
-                                     bool fine) {
-  const int64_t blocks = quant::act_blocks(dim);
-  const int64_t copies = fine ? 2 : 1;
-  quant::ActBlock* out = grown(scratch, static_cast<size_t>(rows * copies * blocks));
+PackedRows packed_rows(const sluice_backend& backend, int64_t rows, int64_t dim,
+                       AlignedBuffer& scratch) {
+  const size_t row_bytes =
+      static_cast<size_t>(quant::act_blocks(dim)) * backend.kernels.packed_block_bytes;
+  const size_t bytes = static_cast<size_t>(rows) * row_bytes;
+  if (scratch.size() < bytes) {
+    scratch = AlignedBuffer();
+    scratch = AlignedBuffer::allocate(bytes);
+    SLUICE_CHECK(scratch, "memory for activations");
+  }
+  return {scratch.data(), row_bytes};
+}
+
+void pack_row(const Kernels& kernels, const float* x, int64_t dim, const PackedRows& to,
+              int64_t r) {
+  thread_local std::vector<quant::ActBlock> scratch;
+  const int64_t count = quant::act_blocks(dim);
+  quant::ActBlock* blocks = grown(scratch, static_cast<size_t>(count));
+  kernels.quantize(x, dim, blocks);
+  kernels.pack(blocks, count, const_cast<uint8_t*>(to.row(r)));
+}
+
+PackedRows quantize_rows(sluice_backend& backend, const float* x, int64_t rows, int64_t dim,
+                         AlignedBuffer& scratch, bool fine) {
+  const Kernels& kernels = backend.kernels;
+  const int64_t count = quant::act_blocks(dim);
+  const PackedRows packed = packed_rows(backend, fine ? 2 * rows : rows, dim, scratch);
   backend.pool.for_ranges(rows, 1, [&](int, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      quant::ActBlock* row = out + r * copies * blocks;
-      backend.kernels.quantize(x + r * dim, dim, row);
-      if (!fine) continue;
+      if (!fine) {
+        pack_row(kernels, x + r * dim, dim, packed, r);
+        continue;
+      }
+      thread_local std::vector<quant::ActBlock> blocks;
       thread_local std::vector<float> rest;
-      residual(x + r * dim, row, dim, grown(rest, static_cast<size_t>(dim)));
-      backend.kernels.quantize(rest.data(), dim, row + blocks);
+      quant::ActBlock* coarse = grown(blocks, static_cast<size_t>(count));
+      kernels.quantize(x + r * dim, dim, coarse);
+      kernels.pack(coarse, count, const_cast<uint8_t*>(packed.row(2 * r)));
+      residual(x + r * dim, coarse, dim, grown(rest, static_cast<size_t>(dim)));
+      pack_row(kernels, rest.data(), dim, packed, 2 * r + 1);
     }
   });
-  return out;
+  return packed;
+}
+
+int64_t rows_per_chunk(const sluice_backend& backend, int64_t weight_rows, int64_t acts) {
+  constexpr int64_t kSmall = 32, kLarge = 128;
+  return acts > 4 && weight_rows >= kLarge * 4 * backend.pool.size() ? kLarge : kSmall;
 }
 
 int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
                  const sluice_product* products, int32_t count, int32_t fine) {
   bool any_quantised = false;
-  int64_t chunks = 0;
+  int64_t weight_rows = 0;
   for (int32_t i = 0; i < count; ++i) {
     any_quantised |= !is_float_type(products[i].weight.type);
-    chunks += (products[i].weight.rows + kRowsPerChunk - 1) / kRowsPerChunk;
+    weight_rows += products[i].weight.rows;
   }
-  const quant::ActBlock* quantised =
-      any_quantised ? quantize_rows(*backend, x, rows, dim, backend->input, fine != 0) : nullptr;
-  const int64_t copies = fine ? 2 : 1;
-  const int64_t blocks = quant::act_blocks(dim);
+  const PackedRows packed = any_quantised
+                                ? quantize_rows(*backend, x, rows, dim, backend->input, fine != 0)
+                                : PackedRows{};
+  const int64_t per_chunk = rows_per_chunk(*backend, weight_rows, rows);
+  int64_t chunks = 0;
+  for (int32_t i = 0; i < count; ++i)
+    chunks += (products[i].weight.rows + per_chunk - 1) / per_chunk;
 
   backend->pool.run(chunks, [&](int, int64_t chunk) {
     const sluice_product* product = products;
-    int64_t first = chunk * kRowsPerChunk;
+    int64_t first = chunk * per_chunk;
     for (;; ++product) {
-      const int64_t padded =
-          (product->weight.rows + kRowsPerChunk - 1) / kRowsPerChunk * kRowsPerChunk;
+      const int64_t padded = (product->weight.rows + per_chunk - 1) / per_chunk * per_chunk;
       if (first < padded) break;
       first -= padded;
     }
     const sluice_matrix& weight = product->weight;
-    const int64_t here = std::min(kRowsPerChunk, weight.rows - first);
-    const size_t row_bytes = bytes_per_row(weight);
-    const uint8_t* data =
-        static_cast<const uint8_t*>(weight.data) + static_cast<size_t>(first) * row_bytes;
-
-    constexpr int64_t kBatch = 16;
-    float tile[2 * kBatch * kRowsPerChunk];
-    for (int64_t r = 0; r < rows; r += kBatch) {
-      const int64_t batch = std::min(kBatch, rows - r);
-      const bool integer = !is_float_type(weight.type);
-      if (integer)
-        backend->kernels.dot_rows[weight.type](data, row_bytes, here, dim,
-                                               quantised + r * copies * blocks, batch * copies,
-                                               tile, kRowsPerChunk);
-      else
-        backend->kernels.dot_rows_float[weight.type](data, row_bytes, here, dim, x + r * dim, batch,
-                                                     tile, kRowsPerChunk);
-      for (int64_t b = 0; b < batch; ++b) {
-        float* out = product->out + (r + b) * weight.rows + first;
-        float* values = tile + b * kRowsPerChunk * (integer ? copies : 1);
-        if (integer && fine)
-          for (int64_t i = 0; i < here; ++i) values[i] += values[kRowsPerChunk + i];
-        if (product->accumulate)
-          for (int64_t i = 0; i < here; ++i) out[i] += values[i];
-        else
-          std::copy(values, values + here, out);
-      }
+    const int64_t here = std::min(per_chunk, weight.rows - first);
+    thread_local std::vector<float> scratch;
+    float* out = product->out + first;
+    int64_t stride = weight.rows;
+    if (product->accumulate) {
+      out = grown(scratch, static_cast<size_t>(rows * here));
+      stride = here;
     }
+    if (is_float_type(weight.type)) {
+      const size_t row_bytes = bytes_per_row(weight);
+      backend->kernels.dot_rows_float[weight.type](
+          static_cast<const uint8_t*>(weight.data) + static_cast<size_t>(first) * row_bytes,
+          row_bytes, here, dim, x, rows, out, stride);
+    } else {
+      multiply_quantised(backend->kernels, weight, first, here, packed, rows, fine != 0, out,
+                         stride);
+    }
+    if (!product->accumulate) return;
+    for (int64_t r = 0; r < rows; ++r)
+      backend->kernels.axpy(1.0f, out + r * stride, product->out + r * weight.rows + first, here);
   });
   return 0;
 }

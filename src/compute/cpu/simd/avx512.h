@@ -7,27 +7,15 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr bool kAnyByte = true;
-constexpr int kSignedBias = 128;
+// Shape of the blocks of outputs in products with many activations: vectors of rows x activations.
+constexpr int kBlockVectors = 2;
+constexpr int kBlockActs = 4;
 
-SLUICE_INLINE Ints dot_add(Ints sum, Ints w, const int8_t* x) {
-  return _mm512_dpbusd_epi32(sum, w, _mm512_broadcast_i64x4(load_256(x)));
-}
-
-template <int kMax, bool kSigned, int kCount>
-SLUICE_INLINE Ints dot(const Ints* w, const int8_t* x, Ints start) {
-  // Two chains of four for a shorter latency.
-  Ints sum = start;
-  SLUICE_UNROLL
-  for (int k = 0; k < 4; ++k) sum = dot_add(sum, w[k], x + 32 * k);
-  if constexpr (kCount == 8) {
-    Ints second = zero_ints();
-    SLUICE_UNROLL
-    for (int k = 4; k < 8; ++k) second = dot_add(second, w[k], x + 32 * k);
-    sum = add_32(sum, second);
-  }
-  return sum;
+SLUICE_INLINE Ints dot_add(Ints sum, Ints w, Ints x) {
+  return _mm512_dpbusd_epi32(sum, w, x);
 }
 
 }  // namespace
 }  // namespace sluice::cpu
+
+#include "compute/cpu/simd/dot_vnni.h"

@@ -26,14 +26,16 @@ namespace {
 
 // 256 activations in the order of the integer products: the 8 lanes of a vector are the 8 groups of
 // 32 elements, so that a chain of dot products ends with one exact integer per group and no sums
-// across lanes. From quant::ActBlock by pack().
+// across lanes. From quant::ActBlock by pack(). What most formats need lies in the first five cache
+// lines.
 struct alignas(64) PackedAct {
   int8_t q[8][32];      // q[k][4 j + i] = element 32 j + 4 k + i
   float scale[8];       // of group j
+  float minus_sum[8];   // minus the sum of group j: minus_all as a float
   int32_t minus[2][8];  // minus the sum of elements 32 j .. + 15, and of 32 j + 16 .. + 31
   int32_t minus_all[8];
 };
-static_assert(sizeof(PackedAct) == 384);
+static_assert(sizeof(PackedAct) == 448);
 
 template <int kValue>
 struct Constant {

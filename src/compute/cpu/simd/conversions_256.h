@@ -226,6 +226,8 @@ inline void fill_conversions(Kernels& table) {
   using quant::Type;
   const auto id = [](Type type) { return static_cast<uint32_t>(type); };
   table.quantize = quantize;
+  table.packed_block_bytes = sizeof(PackedAct);
+  table.pack = pack_blocks;
   table.decode[id(Type::kF16)] = decode_f16;
   table.decode[id(Type::kBF16)] = decode_bf16;
   table.decode[id(Type::kQ8_0)] = decode_q8_0;

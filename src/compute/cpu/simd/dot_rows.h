@@ -24,141 +24,239 @@ SLUICE_INLINE Ints start_of(const int32_t* minus) {
     return left_32<__builtin_ctz(kOffset | 1 << 30)>(each_row(minus));
 }
 
-template <class Format>
-SLUICE_INLINE Floats add_product(const Tile& t, const PackedAct& x, Floats lanes) {
-  Floats sum;
+// lanes[v][a] += 256 elements of the rows of tile v times those of activation a.
+template <class Format, int kVectors, int kActs>
+SLUICE_INLINE void add_products(const Tile* const* tiles, const PackedAct* const* x,
+                                Floats (&lanes)[kVectors][kActs]) {
+  const Ints* w[kVectors];
+  SLUICE_UNROLL
+  for (int v = 0; v < kVectors; ++v) w[v] = tiles[v]->w;
+  Ints product[kVectors][kActs];
   if constexpr (Format::kPairs) {
-    const Ints first =
-        dot<Format::kMax, Format::kSigned, 4>(t.w, x.q[0], start_of<Format>(x.minus[0]));
-    const Ints second =
-        dot<Format::kMax, Format::kSigned, 4>(t.w + 4, x.q[4], start_of<Format>(x.minus[1]));
-    sum = mul(to_float(first), t.scale[0]);
-    sum = mul_add(to_float(second), t.scale[1], sum);
-    if constexpr (Format::kHasMin) {
-      sum = mul_add(to_float(each_row(x.minus[0])), t.min[0], sum);
-      sum = mul_add(to_float(each_row(x.minus[1])), t.min[1], sum);
+    Floats sum[kVectors][kActs];
+    SLUICE_UNROLL
+    for (int a = 0; a < kActs; ++a) {
+      const Ints start = start_of<Format>(x[a]->minus[0]);
+      SLUICE_UNROLL
+      for (int v = 0; v < kVectors; ++v) product[v][a] = start;
+    }
+    dot_block<Format::kMax, Format::kSigned, 4>(w, x, 0, product);
+    SLUICE_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      SLUICE_UNROLL
+      for (int a = 0; a < kActs; ++a) sum[v][a] = mul(to_float(product[v][a]), tiles[v]->scale[0]);
+    }
+    SLUICE_UNROLL
+    for (int a = 0; a < kActs; ++a) {
+      const Ints start = start_of<Format>(x[a]->minus[1]);
+      SLUICE_UNROLL
+      for (int v = 0; v < kVectors; ++v) product[v][a] = start;
+    }
+    dot_block<Format::kMax, Format::kSigned, 4>(w, x, 4, product);
+    SLUICE_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      SLUICE_UNROLL
+      for (int a = 0; a < kActs; ++a) {
+        sum[v][a] = mul_add(to_float(product[v][a]), tiles[v]->scale[1], sum[v][a]);
+        if constexpr (Format::kHasMin) {
+          sum[v][a] = mul_add(to_float(each_row(x[a]->minus[0])), tiles[v]->min[0], sum[v][a]);
+          sum[v][a] = mul_add(to_float(each_row(x[a]->minus[1])), tiles[v]->min[1], sum[v][a]);
+        }
+        lanes[v][a] = mul_add(sum[v][a], each_row(x[a]->scale), lanes[v][a]);
+      }
     }
   } else {
-    const Ints product =
-        dot<Format::kMax, Format::kSigned, 8>(t.w, x.q[0], start_of<Format>(x.minus_all));
-    sum = mul(to_float(product), t.scale[0]);
-    if constexpr (Format::kHasMin) sum = mul_add(to_float(each_row(x.minus_all)), t.min[0], sum);
+    SLUICE_UNROLL
+    for (int a = 0; a < kActs; ++a) {
+      const Ints start = start_of<Format>(x[a]->minus_all);
+      SLUICE_UNROLL
+      for (int v = 0; v < kVectors; ++v) product[v][a] = start;
+    }
+    dot_block<Format::kMax, Format::kSigned, 8>(w, x, 0, product);
+    SLUICE_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      SLUICE_UNROLL
+      for (int a = 0; a < kActs; ++a) {
+        Floats sum = mul(to_float(product[v][a]), tiles[v]->scale[0]);
+        if constexpr (Format::kHasMin)
+          sum = mul_add(each_row(x[a]->minus_sum), tiles[v]->min[0], sum);
+        lanes[v][a] = mul_add(sum, each_row(x[a]->scale), lanes[v][a]);
+      }
+    }
   }
-  return mul_add(sum, each_row(x.scale), lanes);
 }
 
-constexpr int64_t kPieceBlocks = 16;  // 4096 elements of x are packed at a time
-constexpr int64_t kRowBlock = 32;
-constexpr int kActs = 4;  // weights are unpacked once for so many activations
-constexpr int64_t kPrefetchBytes = 2048;
+constexpr int64_t kFewActs = 4;  // up to here weights go from memory to products without a stop
+// How far ahead weights are fetched, into the second-level cache: the first level has too few
+// misses in flight for the bandwidth of the memory. Measured in docs/performance.md.
+constexpr int64_t kPrefetchBytes = 8192;
+constexpr int64_t kPanelRows = 8;          // rows unpacked together ...
+constexpr int64_t kPanelBytes = 32 << 10;  // ... where they fit in the first-level cache
+constexpr int64_t kPanelTiles = 128;       // the most: two vectors of rows of 16384 elements
 
 template <class Format>
 struct RowProduct {
   static constexpr int64_t kBlocksPerUnit = 256 / Format::kElements;
   static constexpr int64_t kUnitBytes = kBlocksPerUnit * Format::kBytes;  // of 256 elements
 
-  // One vector of rows with kCount activations over `units` blocks of 256 and `tail` of 32.
-  template <int kCount>
-  SLUICE_INLINE static void accumulate(Source s, int64_t units, int64_t tail, const PackedAct* x,
-                                       Floats* lanes) {
-    Floats sums[kCount];
-    SLUICE_UNROLL
-    for (int a = 0; a < kCount; ++a) sums[a] = lanes[a];
-    Tile tile;
-    for (int64_t u = 0; u < units; ++u) {
-      for (int r = 0; r < kVectorRows; ++r) {
-        SLUICE_UNROLL
-        for (int64_t line = 0; line < kUnitBytes; line += 64)
-          __builtin_prefetch(s.row[r] + kPrefetchBytes + line, 0, 3);
-      }
-      Format::unpack(s, tile);
-      SLUICE_UNROLL
-      for (int a = 0; a < kCount; ++a)
-        sums[a] = add_product<Format>(tile, x[a * kPieceBlocks + u], sums[a]);
-      s = s + kUnitBytes;
-    }
-    if constexpr (kBlocksPerUnit > 1) {
-      if (tail > 0) {  // blocks of zeros up to 256 elements: the scales of x are zero there
-        uint8_t padded[kVectorRows][kUnitBytes];
-        for (int r = 0; r < kVectorRows; ++r) {
-          const auto bytes = static_cast<size_t>(tail * Format::kBytes);
-          std::memcpy(padded[r], s.row[r], bytes);
-          std::memset(padded[r] + bytes, 0, sizeof(padded[r]) - bytes);
-          s.row[r] = padded[r];
-        }
-        Format::unpack(s, tile);
-        SLUICE_UNROLL
-        for (int a = 0; a < kCount; ++a)
-          sums[a] = add_product<Format>(tile, x[a * kPieceBlocks + units], sums[a]);
-      }
-    }
-    SLUICE_UNROLL
-    for (int a = 0; a < kCount; ++a) lanes[a] = sums[a];
+  // The rows of a vector, the last one standing for those that are missing.
+  SLUICE_INLINE static Source source(const uint8_t* weights, size_t row_bytes, int64_t row,
+                                     int64_t rows) {
+    Source s;
+    for (int i = 0; i < kVectorRows; ++i)
+      s.row[i] = weights + static_cast<size_t>(row + i < rows ? row + i : rows - 1) * row_bytes;
+    return s;
   }
 
-  // Up to kRowBlock rows with kCount activations.
-  template <int kCount>
-  static void block(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
-                    const quant::ActBlock* x, PackedAct* packed, bool reuse, float* out,
-                    int64_t out_stride) {
-    const int64_t all = (n + 255) / 256;
-    Floats lanes[kRowBlock / kVectorRows][kCount];
-    for (int64_t begin = 0; begin < all; begin += kPieceBlocks) {
-      const int64_t count = all - begin < kPieceBlocks ? all - begin : kPieceBlocks;
-      if (!reuse)
-        for (int a = 0; a < kCount; ++a)
-          for (int64_t b = 0; b < count; ++b)
-            pack(x[a * all + begin + b], packed[a * kPieceBlocks + b]);
-      const int64_t tail = begin + count == all ? n % 256 / 32 : 0;
-      for (int64_t r = 0; r < rows; r += kVectorRows) {
-        Source s;
-        for (int i = 0; i < kVectorRows; ++i) {
-          const int64_t row = r + i < rows ? r + i : r;  // the last of an odd number stands twice
-          s.row[i] = weights + static_cast<size_t>(row) * row_bytes +
-                     static_cast<size_t>(begin * kUnitBytes);
-        }
-        Floats* sums = lanes[r / kVectorRows];
-        if (begin == 0)
-          for (int a = 0; a < kCount; ++a) sums[a] = zero_floats();
-        accumulate<kCount>(s, count - (tail > 0), tail, packed, sums);
-      }
+  // The last `tail` blocks of 32 of a row, and blocks of zeros up to 256 elements.
+  SLUICE_INLINE static void unpack_tail(Source s, int64_t tail, Tile& tile) {
+    uint8_t padded[kVectorRows][kUnitBytes];
+    for (int r = 0; r < kVectorRows; ++r) {
+      const auto bytes = static_cast<size_t>(tail * Format::kBytes);
+      std::memcpy(padded[r], s.row[r], bytes);
+      std::memset(padded[r] + bytes, 0, sizeof(padded[r]) - bytes);
+      s.row[r] = padded[r];
     }
-    for (int64_t r = 0; r < rows; r += kVectorRows)
-      for (int a = 0; a < kCount; ++a) {
-        float values[kVectorRows];
-        store_sums(lanes[r / kVectorRows][a], values);
-        for (int i = 0; i < kVectorRows && r + i < rows; ++i)
-          out[a * out_stride + r + i] = values[i];
+    Format::unpack(s, tile);
+  }
+
+  template <int kActs>
+  SLUICE_INLINE static void put(const Floats* lanes, int64_t row, int64_t rows, float* out,
+                                int64_t out_stride) {
+    SLUICE_UNROLL
+    for (int a = 0; a < kActs; ++a) {
+      float values[kVectorRows];
+      store_sums(lanes[a], values);
+      for (int i = 0; i < kVectorRows && row + i < rows; ++i)
+        out[a * out_stride + row + i] = values[i];
+    }
+  }
+
+  // Every row once from memory, for kActs activations.
+  template <int kActs>
+  static void few(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
+                  const uint8_t* const* x, float* out, int64_t out_stride, const uint8_t* next) {
+    const int64_t units = n / 256, tail = n % 256 / 32;
+    const uint8_t* const end = weights + static_cast<size_t>(rows) * row_bytes;
+    const auto fetch = [&](const uint8_t* ahead) {
+      if (ahead >= end) ahead = next + (ahead - end);
+      SLUICE_UNROLL
+      for (int64_t line = 0; line < kUnitBytes; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+    };
+    for (int64_t row = 0; row < rows; row += kVectorRows) {
+      Source s = source(weights, row_bytes, row, rows);
+      const PackedAct* at[kActs];
+      Floats lanes[1][kActs];
+      SLUICE_UNROLL
+      for (int a = 0; a < kActs; ++a) {
+        at[a] = reinterpret_cast<const PackedAct*>(x[a]);
+        lanes[0][a] = zero_floats();
       }
+      Tile tile;
+      const Tile* const tiles[1] = {&tile};
+      for (int64_t u = 0; u < units; ++u) {
+        for (int r = 0; r < kVectorRows; ++r) fetch(s.row[r] + kPrefetchBytes);
+        Format::unpack(s, tile);
+        add_products<Format, 1, kActs>(tiles, at, lanes);
+        SLUICE_UNROLL
+        for (int a = 0; a < kActs; ++a) ++at[a];
+        s = s + kUnitBytes;
+      }
+      if constexpr (kBlocksPerUnit > 1) {
+        if (tail > 0) {
+          unpack_tail(s, tail, tile);
+          add_products<Format, 1, kActs>(tiles, at, lanes);
+        }
+      }
+      put<kActs>(lanes[0], row, rows, out, out_stride);
+    }
+  }
+
+  // One block of outputs from unpacked rows: kBlockVectors vectors of rows x kActs activations.
+  template <int kActs>
+  SLUICE_INLINE static void block(const Tile* panel, int64_t units, const uint8_t* const* x,
+                                  int64_t row, int64_t rows, float* out, int64_t out_stride) {
+    const PackedAct* at[kActs];
+    Floats lanes[kBlockVectors][kActs];
+    SLUICE_UNROLL
+    for (int a = 0; a < kActs; ++a) {
+      at[a] = reinterpret_cast<const PackedAct*>(x[a]);
+      SLUICE_UNROLL
+      for (int v = 0; v < kBlockVectors; ++v) lanes[v][a] = zero_floats();
+    }
+    const Tile* tiles[kBlockVectors];
+    SLUICE_UNROLL
+    for (int v = 0; v < kBlockVectors; ++v) tiles[v] = panel + v * units;
+    for (int64_t u = 0; u < units; ++u) {
+      add_products<Format, kBlockVectors, kActs>(tiles, at, lanes);
+      SLUICE_UNROLL
+      for (int a = 0; a < kActs; ++a) ++at[a];
+      SLUICE_UNROLL
+      for (int v = 0; v < kBlockVectors; ++v) ++tiles[v];
+    }
+    SLUICE_UNROLL
+    for (int v = 0; v < kBlockVectors; ++v)
+      put<kActs>(lanes[v], row + v * kVectorRows, rows, out, out_stride);
+  }
+
+  // Rows are unpacked into tiles, once for all activations.
+  static void many(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
+                   const uint8_t* const* x, int64_t acts, float* out, int64_t out_stride,
+                   const uint8_t* next) {
+    const int64_t whole = n / 256, tail = n % 256 / 32, units = whole + (tail > 0);
+    constexpr int64_t kBlockRows = kBlockVectors * kVectorRows;
+    static_assert(kPanelRows % kBlockRows == 0);
+    constexpr int64_t kTileBytes = sizeof(Tile);
+    const int64_t panel_rows =
+        units * (kPanelRows / kVectorRows) * kTileBytes <= kPanelBytes ? kPanelRows : kBlockRows;
+    Tile panel[kPanelTiles];
+    for (int64_t first = 0; first < rows; first += panel_rows) {
+      const int64_t end = first + panel_rows < rows ? first + panel_rows : rows;
+      const int64_t blocks = (end - first + kBlockRows - 1) / kBlockRows;
+      for (int64_t v = 0; v < blocks * kBlockVectors; ++v) {
+        Source s = source(weights, row_bytes, first + v * kVectorRows, end);
+        Tile* tile = panel + v * units;
+        for (int64_t u = 0; u < whole; ++u, s = s + kUnitBytes) Format::unpack(s, tile[u]);
+        if constexpr (kBlocksPerUnit > 1) {
+          if (tail > 0) unpack_tail(s, tail, tile[whole]);
+        }
+      }
+      // The next panel is fetched while this one is multiplied, a share with every group of
+      // activations.
+      const uint8_t* ahead = end < rows ? weights + static_cast<size_t>(end) * row_bytes : next;
+      const int64_t panel_bytes = (end - first) * static_cast<int64_t>(row_bytes);
+      const int64_t share = panel_bytes * kBlockActs / acts + 64;
+      const uint8_t* const ahead_end = ahead + panel_bytes;
+      int64_t a = 0;
+      const auto all_blocks = [&](auto count) {
+        constexpr int kActs = decltype(count)::value;
+        for (int64_t byte = 0; byte < share && ahead < ahead_end; byte += 64, ahead += 64)
+          __builtin_prefetch(ahead, 0, 2);
+        for (int64_t b = 0; b < blocks; ++b)
+          block<kActs>(panel + b * kBlockVectors * units, units, x + a, b * kBlockRows, end - first,
+                       out + a * out_stride + first, out_stride);
+        a += kActs;
+      };
+      while (a + kBlockActs <= acts) all_blocks(Constant<kBlockActs>{});
+      while (a < acts) all_blocks(Constant<1>{});
+    }
   }
 
   static void run(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
-                  const quant::ActBlock* x, int64_t acts, float* out, int64_t out_stride) {
-    const int64_t blocks = (n + 255) / 256;
-    PackedAct packed[kActs * kPieceBlocks];
-    for (int64_t r = 0; r < rows; r += kRowBlock) {
-      const int64_t here = rows - r < kRowBlock ? rows - r : kRowBlock;
-      const uint8_t* data = weights + static_cast<size_t>(r) * row_bytes;
-      const bool reuse = r > 0 && acts <= kActs && blocks <= kPieceBlocks;
-      for (int64_t a = 0; a < acts;) {
-        const quant::ActBlock* from = x + a * blocks;
-        float* to = out + a * out_stride + r;
-        const int64_t left = acts - a;
-        if (left >= 4) {
-          block<4>(data, row_bytes, here, n, from, packed, reuse, to, out_stride);
-          a += 4;
-        } else if (left == 3) {
-          block<3>(data, row_bytes, here, n, from, packed, reuse, to, out_stride);
-          a += 3;
-        } else if (left == 2) {
-          block<2>(data, row_bytes, here, n, from, packed, reuse, to, out_stride);
-          a += 2;
-        } else {
-          block<1>(data, row_bytes, here, n, from, packed, reuse, to, out_stride);
-          a += 1;
-        }
-      }
+                  const uint8_t* const* x, int64_t acts, float* out, int64_t out_stride,
+                  const uint8_t* next) {
+    if (!next) next = weights + static_cast<size_t>(rows) * row_bytes;
+    if (acts > kFewActs && (n + 255) / 256 * kBlockVectors <= kPanelTiles) {
+      many(weights, row_bytes, rows, n, x, acts, out, out_stride, next);
+      return;
     }
+    int64_t a = 0;
+    for (; a + 4 <= acts; a += 4)
+      few<4>(weights, row_bytes, rows, n, x + a, out + a * out_stride, out_stride, next);
+    for (; a + 2 <= acts; a += 2)
+      few<2>(weights, row_bytes, rows, n, x + a, out + a * out_stride, out_stride, next);
+    if (a < acts)
+      few<1>(weights, row_bytes, rows, n, x + a, out + a * out_stride, out_stride, next);
   }
 };
 

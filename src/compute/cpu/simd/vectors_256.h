@@ -56,6 +56,9 @@ SLUICE_INLINE Ints gather_bytes(Source s, int64_t at, int64_t stride) {
 SLUICE_INLINE Ints each_row(const int32_t* v) {
   return load_256(v);
 }
+SLUICE_INLINE Ints each_row(const int8_t* v) {
+  return load_256(v);
+}
 SLUICE_INLINE Floats each_row(const float* v) {
   return _mm256_loadu_ps(v);
 }

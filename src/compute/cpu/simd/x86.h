@@ -106,7 +106,14 @@ SLUICE_INLINE void pack(const quant::ActBlock& from, PackedAct& to) {
   const __m256i second = _mm256_sub_epi32(zero, _mm256_srai_epi32(sums, 16));
   store_256(to.minus[0], first);
   store_256(to.minus[1], second);
-  store_256(to.minus_all, _mm256_add_epi32(first, second));
+  const __m256i all = _mm256_add_epi32(first, second);
+  store_256(to.minus_all, all);
+  _mm256_storeu_ps(to.minus_sum, _mm256_cvtepi32_ps(all));
+}
+
+inline void pack_blocks(const quant::ActBlock* from, int64_t blocks, uint8_t* to) {
+  auto* out = reinterpret_cast<PackedAct*>(to);
+  for (int64_t b = 0; b < blocks; ++b) pack(from[b], out[b]);
 }
 
 }  // namespace
