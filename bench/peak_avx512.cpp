@@ -8,14 +8,23 @@ namespace sluice::bench {
 int64_t int8_products_avx512(int64_t rounds) {
   const __m512i w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(5);
   // Ten chains: the latency is four or five cycles, two start per cycle at most.
-  __m512i sum[10];
-  for (__m512i& s : sum) s = _mm512_setzero_si512();
+  __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0,
+          s7 = s0, s8 = s0, s9 = s0;
+  const auto add = [&](__m512i& sum) {
+    sum = _mm512_dpbusd_epi32(sum, w, x);
+    __asm__ volatile("" : "+v"(sum));  // equal chains would be computed once
+  };
   for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 10
-    for (__m512i& s : sum) {
-      s = _mm512_dpbusd_epi32(s, w, x);
-      __asm__ volatile("" : "+v"(s));  // equal chains would be computed once
-    }
+    add(s0);
+    add(s1);
+    add(s2);
+    add(s3);
+    add(s4);
+    add(s5);
+    add(s6);
+    add(s7);
+    add(s8);
+    add(s9);
   }
   return rounds * 10 * 64 * 2;
 }

@@ -8,14 +8,23 @@ namespace sluice::bench {
 int64_t int8_products_avx_vnni(int64_t rounds) {
   const __m256i w = _mm256_set1_epi8(3), x = _mm256_set1_epi8(5);
   // Ten chains: the latency is four or five cycles, two start per cycle at most.
-  __m256i sum[10];
-  for (__m256i& s : sum) s = _mm256_setzero_si256();
+  __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0,
+          s7 = s0, s8 = s0, s9 = s0;
+  const auto add = [&](__m256i& sum) {
+    sum = _mm256_dpbusd_avx_epi32(sum, w, x);
+    __asm__ volatile("" : "+x"(sum));  // equal chains would be computed once
+  };
   for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 10
-    for (__m256i& s : sum) {
-      s = _mm256_dpbusd_avx_epi32(s, w, x);
-      __asm__ volatile("" : "+x"(s));  // equal chains would be computed once
-    }
+    add(s0);
+    add(s1);
+    add(s2);
+    add(s3);
+    add(s4);
+    add(s5);
+    add(s6);
+    add(s7);
+    add(s8);
+    add(s9);
   }
   return rounds * 10 * 32 * 2;
 }

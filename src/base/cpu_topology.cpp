@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cpu_topology.h"
 
+#include <hwloc.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -27,7 +28,56 @@ int cgroup_quota_cpus() {
   return 0;
 }
 
+ComputeCpus find_compute_cpus() {
+  ComputeCpus found;
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) == 0) {
+    // Only cores matter: caches, devices and the like need not be looked for.
+    hwloc_topology_set_all_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE);
+    hwloc_topology_set_type_filter(topology, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    if (hwloc_topology_load(topology) == 0) found = compute_cpus_of(topology);
+    hwloc_topology_destroy(topology);
+  }
+  found.threads = std::clamp(found.threads, 1, available_cpus());
+  return found;
+}
+
 }  // namespace
+
+ComputeCpus compute_cpus_of(hwloc_topology_t topology) {
+  ComputeCpus result;
+  hwloc_bitmap_t fastest = hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(topology));
+  // Kinds are ordered by efficiency class, the fastest last; one kind (or none) means all alike.
+  const int kinds = hwloc_cpukinds_get_nr(topology, 0);
+  hwloc_bitmap_t of_kind = hwloc_bitmap_alloc();
+  int class_of_kind = -1;
+  if (kinds > 1 &&
+      hwloc_cpukinds_get_info(topology, static_cast<unsigned>(kinds - 1), of_kind, &class_of_kind,
+                              nullptr, nullptr, 0) == 0 &&
+      class_of_kind > 0 && hwloc_bitmap_intersects(of_kind, fastest)) {
+    hwloc_bitmap_and(fastest, fastest, of_kind);
+    for (int cpu = hwloc_bitmap_first(fastest); cpu >= 0; cpu = hwloc_bitmap_next(fastest, cpu))
+      result.fastest.push_back(cpu);
+  }
+  const int cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, fastest, HWLOC_OBJ_CORE);
+  result.threads = cores > 0 ? cores : std::max(hwloc_bitmap_weight(fastest), 1);
+  hwloc_bitmap_free(of_kind);
+  hwloc_bitmap_free(fastest);
+  return result;
+}
+
+const ComputeCpus& compute_cpus() {
+  static const ComputeCpus found = find_compute_cpus();
+  return found;
+}
+
+void restrict_thread_to(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus)
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  if (CPU_COUNT(&set) > 0) sched_setaffinity(0, sizeof(set), &set);
+}
 
 int available_cpus() {
   cpu_set_t set;

@@ -62,7 +62,10 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
       engine->chat_template_error_ = std::move(parsed.error());
   }
 
-  const int threads = options.threads > 0 ? options.threads : available_cpus();
+  const ComputeCpus& cpus = compute_cpus();
+  const int threads = options.threads > 0 ? options.threads : cpus.threads;
+  // The slow cores of a hybrid processor would only be waited for. The calling thread computes too.
+  if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
   SLUICE_ASSIGN(engine->model_,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "compute/cpu/cpu_backend.h"
 #include "fixture.h"
 
 namespace sluice::compute {
@@ -253,6 +254,40 @@ TEST_F(AttentionTest, SeveralSequencesInOneBatch) {
   const auto out = run(spans, s, rows, 0.2f);
   const Cache* const caches[] = {&a, &b, &c, &a};
   for (size_t i = 0; i < spans.size(); ++i) expect_span(*caches[i], spans[i], s, rows, out, 0.2f);
+}
+
+// Long contexts are cut into segments of 1024 positions that threads share: one token, or a prompt
+// that ends around there, at every level of this machine.
+TEST_F(AttentionTest, SegmentsOfLongContexts) {
+  const Shape s{8, 2, 64};
+  const float scale = 0.2f;
+  for (const char* isa : {"scalar", "avx2", "avx-vnni", "avx512"}) {
+    const Result<Backend> single = Backend::open(cpu::cpu_backend(), {1, isa});
+    if (!single) continue;  // not a level of this machine
+    SCOPED_TRACE(isa);
+    for (const int64_t end : {1023, 1024, 1025, 2100}) {
+      SCOPED_TRACE(end);
+      Cache cache(backend_, s, end, Type::kF16, Type::kQ8_0);
+      const Rows before = random_rows(s, end - 9);
+      run({{cache.kv(), 0, end - 9, 0}}, s, before, scale);
+      const Rows rows = random_rows(s, 9);
+      const sluice_span span{cache.kv(), 0, 9, end - 9};
+      backend_ = open_cpu(3, isa);
+      const auto out = run({span}, s, rows, scale);
+      expect_span(cache, span, s, rows, out, scale);
+
+      // One thread, and the last row alone: the same bits.
+      backend_ = open_cpu(1, isa);
+      EXPECT_EQ(out, run({span}, s, rows, scale));
+      const auto width = s.heads * s.head_dim, kv_width = s.kv_heads * s.head_dim;
+      const Rows last{{rows.q.end() - width, rows.q.end()},
+                      {rows.k.end() - kv_width, rows.k.end()},
+                      {rows.v.end() - kv_width, rows.v.end()}};
+      backend_ = open_cpu(3, isa);
+      const auto alone = run({{cache.kv(), 0, 1, end - 1}}, s, last, scale);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), out.end() - width));
+    }
+  }
 }
 
 TEST_F(AttentionTest, OneTokenGivesItsValue) {
