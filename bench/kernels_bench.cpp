@@ -8,7 +8,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "base/cpu_topology.h"
 #include "base/thread_pool.h"
 #include "compute/cpu/kernels.h"
+#include "measure.h"
 #include "peak.h"
 
 namespace sluice::bench {
@@ -28,22 +28,6 @@ using quant::Traits;
 constexpr int64_t kColumns = 2048;
 constexpr size_t kWeightBytes = size_t{192} << 20;
 constexpr int64_t kRowsPerChunk = 32;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Smallest time of a few runs: other work on the machine only ever adds.
-template <class Body>
-double best_seconds(int runs, const Body& body) {
-  double best = 1e30;
-  for (int i = 0; i < runs; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    best = std::min(best, seconds_since(start));
-  }
-  return best;
-}
 
 // Random bytes, but no block has a large scale or a NaN: bit 6 of every byte is clear.
 const uint8_t* weights() {
@@ -81,6 +65,8 @@ Activations activations(const Kernels& kernels, int64_t count) {
   return result;
 }
 
+}  // namespace
+
 double read_bandwidth(ThreadPool& pool) {
 #if defined(__x86_64__)
   constexpr size_t kPiece = size_t{1} << 20;
@@ -95,6 +81,8 @@ double read_bandwidth(ThreadPool& pool) {
   return 0;
 #endif
 }
+
+namespace {
 
 double int8_peak(const std::string& level) {
 #if defined(__x86_64__)
@@ -175,7 +163,7 @@ void prefill(benchmark::State& state, const Kernels* kernels, const Traits* type
   state.counters["fraction"] = peak > 0 ? operations / best / peak : 0;
 }
 
-void register_all() {
+void register_products() {
   const int all = available_cpus();
   for (const char* level : {"scalar", "avx2", "avx-vnni", "avx512"}) {
     const Kernels* kernels = cpu::select_kernels(level);
@@ -208,7 +196,8 @@ void register_all() {
 }  // namespace sluice::bench
 
 int main(int argc, char** argv) {
-  sluice::bench::register_all();
+  sluice::bench::register_products();
+  sluice::bench::register_attention();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -13,6 +13,10 @@ int64_t int8_products_avx2(int64_t rounds);
 int64_t int8_products_avx_vnni(int64_t rounds);
 int64_t int8_products_avx512(int64_t rounds);
 
+// The same with multiply-adds of floats.
+int64_t float_products_avx2(int64_t rounds);
+int64_t float_products_avx512(int64_t rounds);
+
 // Reads `bytes` (a multiple of 256) with 256-bit loads.
 void read_avx2(const void* data, size_t bytes);
 
