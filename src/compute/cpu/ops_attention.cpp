@@ -65,6 +65,21 @@ int64_t padded(int64_t dim) {
   return (dim + 63) / 64 * 64;
 }
 
+// Decodes `count` positions of a cache and fetches as many behind them, which are needed next, into
+// the second-level cache: the system's own prefetching stops at every page.
+void decode_positions(const Kernels& kernels, const uint8_t* rows, uint32_t type, int64_t count,
+                      int64_t dim, float* out) {
+  constexpr int64_t kStep = 8;
+  const size_t row_bytes = quant::row_bytes(static_cast<quant::Type>(type), dim);
+  for (int64_t p = 0; p < count; p += kStep) {
+    const int64_t here = std::min(kStep, count - p);
+    const uint8_t* from = rows + static_cast<size_t>(p) * row_bytes;
+    for (size_t at = 0; at < static_cast<size_t>(here) * row_bytes; at += 64)
+      __builtin_prefetch(from + static_cast<size_t>(count) * row_bytes + at, 0, 2);
+    kernels.decode[type](from, here * dim, out + p * dim);
+  }
+}
+
 // The block's queries against one segment of the cache.
 void attend_segment(const Kernels& kernels, const Block& block, int64_t segment, const float* q,
                     float scale, Running& running) {
@@ -80,14 +95,14 @@ void attend_segment(const Kernels& kernels, const Block& block, int64_t segment,
   const int64_t end = std::min(block.positions(), (segment + 1) * kSegment);
   for (int64_t begin = segment * kSegment; begin < end; begin += kTilePositions) {
     const int64_t count = std::min(kTilePositions, end - begin);
-    kernels.decode[kv.key_type](cache_row(kv, kv.keys, kv.key_type, block.kv_head, begin),
-                                count * dim, scratch.decoded);
+    decode_positions(kernels, cache_row(kv, kv.keys, kv.key_type, block.kv_head, begin),
+                     kv.key_type, count, dim, scratch.decoded);
     kernels.transpose_keys(scratch.decoded, count, dim, scratch.keys);
     const uint8_t* values = cache_row(kv, kv.values, kv.value_type, block.kv_head, begin);
     if (stride == dim) {
-      kernels.decode[kv.value_type](values, count * dim, scratch.values);
+      decode_positions(kernels, values, kv.value_type, count, dim, scratch.values);
     } else {
-      kernels.decode[kv.value_type](values, count * dim, scratch.decoded);
+      decode_positions(kernels, values, kv.value_type, count, dim, scratch.decoded);
       for (int64_t p = 0; p < count; ++p) {
         std::copy_n(scratch.decoded + p * dim, dim, scratch.values + p * stride);
         std::fill_n(scratch.values + p * stride + dim, stride - dim, 0.0f);

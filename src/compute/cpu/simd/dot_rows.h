@@ -172,15 +172,16 @@ struct RowProduct {
     }
   }
 
-  // One block of outputs from unpacked rows: kBlockVectors vectors of rows x kActs activations.
+  // One block of outputs from unpacked rows: kBlockVectors vectors of rows x kActs activations, the
+  // first `acts` of which are wanted.
   template <int kActs>
-  SLUICE_INLINE static void block(const Tile* panel, int64_t units, const uint8_t* const* x,
-                                  int64_t row, int64_t rows, float* out, int64_t out_stride) {
+  static void block(const Tile* panel, int64_t units, const uint8_t* const* x, int64_t acts,
+                    int64_t row, int64_t rows, float* out, int64_t out_stride) {
     const PackedAct* at[kActs];
     Floats lanes[kBlockVectors][kActs];
     SLUICE_UNROLL
     for (int a = 0; a < kActs; ++a) {
-      at[a] = reinterpret_cast<const PackedAct*>(x[a]);
+      at[a] = reinterpret_cast<const PackedAct*>(x[a < acts ? a : 0]);
       SLUICE_UNROLL
       for (int v = 0; v < kBlockVectors; ++v) lanes[v][a] = zero_floats();
     }
@@ -194,9 +195,23 @@ struct RowProduct {
       SLUICE_UNROLL
       for (int v = 0; v < kBlockVectors; ++v) ++tiles[v];
     }
-    SLUICE_UNROLL
-    for (int v = 0; v < kBlockVectors; ++v)
-      put<kActs>(lanes[v], row + v * kVectorRows, rows, out, out_stride);
+    if constexpr (kActs == kBlockActs) {
+      alignas(64) float sums[kActs][kBlockVectors * kVectorRows];
+      sum_block(lanes, sums);
+      constexpr int64_t kRows = kBlockVectors * kVectorRows;
+      const bool whole = row + kRows <= rows;
+      for (int64_t a = 0; a < kActs && a < acts; ++a) {
+        float* to = out + a * out_stride + row;
+        if (whole)
+          std::memcpy(to, sums[a], sizeof(sums[a]));
+        else
+          for (int64_t i = 0; i < kRows && row + i < rows; ++i) to[i] = sums[a][i];
+      }
+    } else {
+      SLUICE_UNROLL
+      for (int v = 0; v < kBlockVectors; ++v)
+        put<kActs>(lanes[v], row + v * kVectorRows, rows, out, out_stride);
+    }
   }
 
   // Rows are unpacked into tiles, once for all activations.
@@ -228,17 +243,18 @@ struct RowProduct {
       const int64_t share = panel_bytes * kBlockActs / acts + 64;
       const uint8_t* const ahead_end = ahead + panel_bytes;
       int64_t a = 0;
-      const auto all_blocks = [&](auto count) {
+      const auto all_blocks = [&](auto count, int64_t wanted) {
         constexpr int kActs = decltype(count)::value;
         for (int64_t byte = 0; byte < share && ahead < ahead_end; byte += 64, ahead += 64)
           __builtin_prefetch(ahead, 0, 2);
         for (int64_t b = 0; b < blocks; ++b)
-          block<kActs>(panel + b * kBlockVectors * units, units, x + a, b * kBlockRows, end - first,
-                       out + a * out_stride + first, out_stride);
-        a += kActs;
+          block<kActs>(panel + b * kBlockVectors * units, units, x + a, wanted, b * kBlockRows,
+                       end - first, out + a * out_stride + first, out_stride);
+        a += wanted;
       };
-      while (a + kBlockActs <= acts) all_blocks(Constant<kBlockActs>{});
-      while (a < acts) all_blocks(Constant<1>{});
+      while (a + kBlockActs <= acts) all_blocks(Constant<kBlockActs>{}, kBlockActs);
+      if (acts - a > 1) all_blocks(Constant<kBlockActs>{}, acts - a);
+      if (a < acts) all_blocks(Constant<1>{}, 1);
     }
   }
 

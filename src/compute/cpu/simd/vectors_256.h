@@ -226,6 +226,34 @@ SLUICE_INLINE void store_sums(Floats a, float* out) {
   out[0] = sum_8(a);
 }
 
+// out[a][v] = the sum of the lanes of lanes[v][a], in the order of sum_8.
+SLUICE_INLINE Floats sum_halves(Floats a, Floats b) {
+  return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+SLUICE_INLINE Floats sum_quarters(Floats a, Floats b) {
+  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+}
+SLUICE_INLINE void sum_block(const Floats (&lanes)[2][2], float (&out)[2][2]) {
+  // Halves are activations; in each, vectors 0 and 1 as pairs.
+  const Floats pairs =
+      sum_quarters(sum_halves(lanes[0][0], lanes[0][1]), sum_halves(lanes[1][0], lanes[1][1]));
+  const Floats all = _mm256_add_ps(pairs, _mm256_movehdup_ps(pairs));
+  const Floats packed = _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 2, 4, 6, 0, 0, 0, 0));
+  _mm_storeu_ps(&out[0][0], _mm256_castps256_ps128(packed));
+}
+SLUICE_INLINE void sum_block(const Floats (&lanes)[2][4], float (&out)[4][2]) {
+  Floats pairs[2];
+  SLUICE_UNROLL
+  for (int i = 0; i < 2; ++i)
+    pairs[i] = sum_quarters(sum_halves(lanes[0][2 * i], lanes[0][2 * i + 1]),
+                            sum_halves(lanes[1][2 * i], lanes[1][2 * i + 1]));
+  // Half h: vectors 0, 1 of activation h, then of activation 2 + h.
+  const Floats all = _mm256_add_ps(_mm256_shuffle_ps(pairs[0], pairs[1], 0x88),
+                                   _mm256_shuffle_ps(pairs[0], pairs[1], 0xdd));
+  _mm256_storeu_ps(&out[0][0],
+                   _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7)));
+}
+
 // --- 16 floats, for what works on plain float arrays: the same lanes at every level ---
 struct Wide {
   __m256 low, high;

@@ -237,6 +237,28 @@ SLUICE_INLINE void store_sums(Floats a, float* out) {
   out[1] = sum_8(_mm512_extractf32x8_ps(a, 1));
 }
 
+// out[a][2 v + r] = the sum of row r's lanes of lanes[v][a], in the order of sum_8.
+SLUICE_INLINE void sum_block(const Floats (&lanes)[2][4], float (&out)[4][4]) {
+  // Lanes 0 + 4 .. 3 + 7 of two vectors: four quarters are vector a's rows and vector b's rows.
+  const auto halves = [](Floats a, Floats b) __attribute__((always_inline)) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  };
+  const auto quarters = [](Floats a, Floats b) __attribute__((always_inline)) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+  };
+  Floats pairs[2];  // quarters: a0 r0, a0 r1, a1 r0, a1 r1 with (v0, v1) pairs; then a2, a3
+  SLUICE_UNROLL
+  for (int i = 0; i < 2; ++i)
+    pairs[i] = quarters(halves(lanes[0][2 * i], lanes[0][2 * i + 1]),
+                        halves(lanes[1][2 * i], lanes[1][2 * i + 1]));
+  // Quarter q of `all`: act q / 2, row q % 2: v0, v1 of acts 0, 1; then v0, v1 of acts 2, 3.
+  const Floats all = _mm512_add_ps(_mm512_shuffle_ps(pairs[0], pairs[1], 0x88),
+                                   _mm512_shuffle_ps(pairs[0], pairs[1], 0xdd));
+  _mm512_storeu_ps(&out[0][0], _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 1, 5, 8, 12, 9, 13, 2,
+                                                                       6, 3, 7, 10, 14, 11, 15),
+                                                     all));
+}
+
 // --- 16 floats ---
 using Wide = __m512;
 constexpr int kWideRegisters = 1;
