@@ -36,11 +36,15 @@ typedef struct sluice_matrix {
   int64_t rows;
 } sluice_matrix;
 
-/* out[r, :] = (accumulate ? out[r, :] : 0) + weight * x[r, :]; out is [rows, weight.rows]. */
+/* out[r, :] = (accumulate ? out[r, :] : 0) + weight * x[r, :]; out is [rows, weight.rows].
+ * fine: 1 where a rounding of activations to 8 bits would be felt: before quantised weights they
+ * keep about 16 bits. Keys, values and the attention's output ask for it, since their error moves
+ * the router. */
 typedef struct sluice_product {
   sluice_matrix weight;
   float* out;
   int32_t accumulate;
+  int32_t fine;
 } sluice_product;
 
 /* One layer's cache of one sequence. Key head h of position p starts at
@@ -115,11 +119,9 @@ typedef struct sluice_backend_api {
                       int64_t dim, float eps, float* out);
 
   /* Several products that share one input x [rows, dim] (q, k and v; one input is quantised once).
-   * fine: 1 where a rounding of activations to 8 bits would be felt: before quantised weights they
-   * keep about 16 bits. The attention's projections ask for it, since their error moves the router.
    */
   int32_t (*multiply)(sluice_backend*, const float* x, int64_t rows, int64_t dim,
-                      const sluice_product* products, int32_t count, int32_t fine);
+                      const sluice_product* products, int32_t count);
 
   /* In place, per row and head: RMS norm over head_dim (skipped when weight is NULL), then rotary
    * embedding of the first rotary dims, pairing i with i + rotary / 2. x [rows, heads, head_dim]

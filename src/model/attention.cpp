@@ -52,8 +52,8 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
 
   const sluice_product inputs[] = {
-      {w.q, q_.floats(), 0}, {w.k, k_.floats(), 0}, {w.v, v_.floats(), 0}};
-  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, 3, 1)));
+      {w.q, q_.floats(), 0, 0}, {w.k, k_.floats(), 0, 1}, {w.v, v_.floats(), 0, 1}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, 3)));
   SLUICE_TRY(
       be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim, c.heads * c.head_dim,
                              w.q_norm, c.eps, cos_.floats(), sin_.floats(), c.rope.dims)));
@@ -63,9 +63,8 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   SLUICE_TRY(be.check(be->kv_store(be.get(), batch.spans.data(), spans, k_.floats(), v_.floats())));
   SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
                                     scale, mixed_.floats())));
-  const sluice_product output[] = {{w.output, x, 1}};
-  return be.check(
-      be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1, 1));
+  const sluice_product output[] = {{w.output, x, 1, 1}};
+  return be.check(be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1));
 }
 
 }  // namespace sluice::model

@@ -163,8 +163,8 @@ Status Qwen3::forward(std::span<const Chunk> chunks, std::vector<float>& logits,
   SLUICE_TRY(be.check(be->gather(be.get(), x, batch_.wanted.data(), wanted, c.dim, h)));
   SLUICE_TRY(be.check(be->rms_norm(be.get(), h, output_norm_, wanted, c.dim, c.eps, h)));
   SLUICE_TRY(observe(observer, c.layers, h, wanted));
-  const sluice_product head[] = {{output_, out_.floats(), 0}};
-  SLUICE_TRY(be.check(be->multiply(be.get(), h, wanted, c.dim, head, 1, 0)));
+  const sluice_product head[] = {{output_, out_.floats(), 0, 0}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, wanted, c.dim, head, 1)));
 
   logits.resize(static_cast<size_t>(wanted * c.vocabulary));
   SLUICE_TRY(be.check(

@@ -72,8 +72,7 @@ int32_t rms_norm(sluice_backend*, const float*, const float*, int64_t, int64_t, 
 int32_t norm_rope(sluice_backend*, float*, int64_t, int64_t, int64_t, int64_t, const float*, float,
                   const float*, const float*, int64_t);
 int32_t gather(sluice_backend*, const float*, const int32_t*, int64_t, int64_t, float*);
-int32_t multiply(sluice_backend*, const float*, int64_t, int64_t, const sluice_product*, int32_t,
-                 int32_t);
+int32_t multiply(sluice_backend*, const float*, int64_t, int64_t, const sluice_product*, int32_t);
 int32_t kv_store(sluice_backend*, const sluice_span*, int32_t, const float*, const float*);
 int32_t attention(sluice_backend*, const sluice_span*, int32_t, const float*, int64_t, float,
                   float*);

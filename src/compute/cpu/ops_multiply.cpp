@@ -18,21 +18,23 @@ void residual(const float* x, const quant::ActBlock* quantised, int64_t n, float
   }
 }
 
-// x . weight for weight rows first .. first + count - 1 into out[row * stride + i].
+// x . weight for weight rows first .. first + count - 1 into out[row * stride + i]. Row r of x is
+// packed row r * copies, and with `fine` the next one too.
 void multiply_quantised(const Kernels& kernels, const sluice_matrix& weight, int64_t first,
-                        int64_t count, const PackedRows& x, int64_t rows, bool fine, float* out,
-                        int64_t stride) {
+                        int64_t count, const PackedRows& x, int64_t copies, int64_t rows, bool fine,
+                        float* out, int64_t stride) {
   const size_t row_bytes = bytes_per_row(weight);
   const uint8_t* data =
       static_cast<const uint8_t*>(weight.data) + static_cast<size_t>(first) * row_bytes;
-  const int64_t copies = fine ? 2 : 1;
+  const int64_t parts = fine ? 2 : 1;
   thread_local std::vector<float> scratch;
   float* tile = fine ? grown(scratch, static_cast<size_t>(kActsPerPass * count)) : nullptr;
   const uint8_t* acts[kActsPerPass];
-  const int64_t pass = kActsPerPass / copies;
+  const int64_t pass = kActsPerPass / parts;
   for (int64_t r = 0; r < rows; r += pass) {
     const int64_t here = std::min(pass, rows - r);
-    for (int64_t i = 0; i < here * copies; ++i) acts[i] = x.row(r * copies + i);
+    for (int64_t i = 0; i < here; ++i)
+      for (int64_t k = 0; k < parts; ++k) acts[i * parts + k] = x.row((r + i) * copies + k);
     float* to = out + r * stride;
     if (!fine) {
       kernels.dot_rows[weight.type](data, row_bytes, count, weight.cols, acts, here, to, stride,
@@ -100,15 +102,17 @@ int64_t rows_per_chunk(const sluice_backend& backend, int64_t weight_rows, int64
 }
 
 int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
-                 const sluice_product* products, int32_t count, int32_t fine) {
+                 const sluice_product* products, int32_t count) {
   bool any_quantised = false;
+  bool any_fine = false;
   int64_t weight_rows = 0;
   for (int32_t i = 0; i < count; ++i) {
     any_quantised |= !is_float_type(products[i].weight.type);
+    any_fine |= products[i].fine != 0;
     weight_rows += products[i].weight.rows;
   }
   const PackedRows packed = any_quantised
-                                ? quantize_rows(*backend, x, rows, dim, backend->input, fine != 0)
+                                ? quantize_rows(*backend, x, rows, dim, backend->input, any_fine)
                                 : PackedRows{};
   const int64_t per_chunk = rows_per_chunk(*backend, weight_rows, rows);
   int64_t chunks = 0;
@@ -138,8 +142,8 @@ int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t 
           static_cast<const uint8_t*>(weight.data) + static_cast<size_t>(first) * row_bytes,
           row_bytes, here, dim, x, rows, out, stride);
     } else {
-      multiply_quantised(backend->kernels, weight, first, here, packed, rows, fine != 0, out,
-                         stride);
+      multiply_quantised(backend->kernels, weight, first, here, packed, any_fine ? 2 : 1, rows,
+                         product->fine != 0, out, stride);
     }
     if (!product->accumulate) return;
     for (int64_t r = 0; r < rows; ++r)

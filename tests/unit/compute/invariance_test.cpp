@@ -111,9 +111,9 @@ class Runner {
     for (const Weight& weight : f_.weights)
       results.emplace_back(static_cast<size_t>(rows * weight.matrix.rows), 0.5f);
     for (size_t w = 0; w < results.size(); ++w)
-      products.push_back({f_.weights[w].matrix, results[w].data(), accumulate});
+      products.push_back({f_.weights[w].matrix, results[w].data(), accumulate, fine});
     EXPECT_EQ(backend_->multiply(backend_.get(), f_.part(f_.x, first, kDim), rows, kDim,
-                                 products.data(), static_cast<int32_t>(products.size()), fine),
+                                 products.data(), static_cast<int32_t>(products.size())),
               0);
     for (size_t w = 0; w < results.size(); ++w)
       append(out["multiply " + std::to_string(w) + (fine ? " fine" : "") +
