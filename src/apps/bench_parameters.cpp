@@ -303,25 +303,6 @@ auto whole_number(int& field, int64_t least) {
 std::vector<Flag> bench_flags(BenchRequest& r) {
   std::vector<Flag> flags;
   const auto add = [&flags](Flag flag) { flags.push_back(std::move(flag)); };
-  // llama-bench has no variables in the environment for these: neither have we.
-  for (size_t i = 0; i < bench_parameters().size(); ++i) {
-    const BenchParameter& p = bench_parameters()[i];
-    const std::string fallback = p.fallback.empty() ? "" : fmt::format(" ({})", p.fallback);
-    add({p.flag, p.aliases, "", p.value, p.help + fallback, appending(r, i, p.parse)});
-  }
-  const size_t mode = index_of("load_mode");
-  add({"--mmap",
-       {"-mmp"},
-       "",
-       "0|1",
-       "no effect; -lm mmap or none",
-       appending(r, mode, load_mode("mmap", "none"))});
-  add({"--direct-io",
-       {"-dio"},
-       "",
-       "0|1",
-       "no effect; -lm dio or none",
-       appending(r, mode, load_mode("dio", "none"))});
   add({"--n-prompt", {"-p"}, "", "N", "tests that read N tokens (512)", appending(r.prompt)});
   add({"--n-gen", {"-n"}, "", "N", "tests that generate N tokens (128)", appending(r.generate)});
   add({"-pg",
@@ -358,6 +339,25 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
        "FORMAT",
        "the same, to standard error (none)",
        output_format(r.error_output)});
+  // llama-bench has no variables in the environment for these: neither have we.
+  for (size_t i = 0; i < bench_parameters().size(); ++i) {
+    const BenchParameter& p = bench_parameters()[i];
+    const std::string fallback = p.fallback.empty() ? "" : fmt::format(" ({})", p.fallback);
+    add({p.flag, p.aliases, "", p.value, p.help + fallback, appending(r, i, p.parse)});
+  }
+  const size_t mode = index_of("load_mode");
+  add({"--mmap",
+       {"-mmp"},
+       "",
+       "0|1",
+       "no effect; -lm mmap or none",
+       appending(r, mode, load_mode("mmap", "none"))});
+  add({"--direct-io",
+       {"-dio"},
+       "",
+       "0|1",
+       "no effect; -lm dio or none",
+       appending(r, mode, load_mode("dio", "none"))});
   for (Flag& flag : model_flags(r.common))
     for (const char* name : {"--rope-scaling", "--rope-scale", "--rope-freq-base",
                              "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
@@ -423,13 +423,17 @@ int64_t BenchCase::integer(const std::string& field) const {
 
 Result<bool> parse_bench(const std::vector<std::string>& arguments, BenchRequest& request) {
   request.values.resize(bench_parameters().size());
+  std::vector<std::string> positional;
   SLUICE_ASSIGN(
       const bool go,
       parse_flags("bench",
                   "Measures how fast models read prompts and generate, with llama-bench's flags, "
                   "tests and output.\nLists (512,1024), ranges (1-8, 1-8+2, 1-8*2) and repeated "
                   "flags: every combination is run.",
-                  bench_flags(request), arguments));
+                  bench_flags(request), arguments, &positional));
+  if (!positional.empty())
+    return fail(ErrorKind::kUsage, "{}: unexpected argument; models are given with -m",
+                positional[0]);
   if (go && request.values[index_of("model_filename")].empty())
     return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
   return go;
