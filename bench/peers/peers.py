@@ -6,8 +6,9 @@
 
 llama.cpp's prebuilt libraries come from the npm package node-llama-cpp, installed below build/peers, and are driven by
 llama_peer.c; --peer-command measures another llama-bench instead. Every sample is a process of its own: load, warm up,
-fill the depth, then time one test. In each round of a test ours comes first, then the peer's, and the ratio of the two
-is taken; the table shows medians over the rounds, and the smallest and largest ratio.
+fill the depth, then run the test --repetitions times, of which the last counts: in the first one a mapped file's pages
+are still being mapped. In each round of a test ours comes first, then the peer's, and the ratio of the two is taken;
+the table shows medians over the rounds, and the smallest and largest ratio.
 """
 import argparse
 import json
@@ -58,7 +59,10 @@ class Test:
 
 
 def tests_of(arguments):
-    depths = [int(text) for text in arguments.depth.split(",")] if arguments.depth else [0]
+    depths = arguments.depth.split(",") if arguments.depth else ["0"]
+    if not all(text.isdecimal() for text in depths):
+        raise Failure(f"-d {arguments.depth}: must be a comma list of whole numbers")
+    depths = [int(text) for text in depths]
     tests = []
     for text in arguments.tests.split(","):
         test = Test(text)
@@ -80,7 +84,7 @@ class Runner:
     def __init__(self, arguments):
         self.common = ["-m", str(arguments.model), "-t", str(arguments.threads), "-b", str(arguments.batch_size),
                        "-ub", str(arguments.ubatch_size), "-ctk", arguments.cache_type_k, "-ctv", arguments.cache_type_v,
-                       "-r", "1", "-o", "json"]
+                       "-r", str(arguments.repetitions), "-o", "json"]
         if arguments.flash_attn is not None:
             self.common += ["-fa", arguments.flash_attn]
         self.files = model_parts(arguments.model)
@@ -92,16 +96,21 @@ class Runner:
         if self.limit:
             memory_limit.drop_cache(self.files)
             self.limit.reset()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              preexec_fn=self.limit.enter if self.limit else None) as process:
-            out, err = process.communicate()
-        if process.returncode != 0:
-            killed = " (killed: the memory limit is too small for it?)" if process.returncode == -9 else ""
-            raise Failure(f"{shlex.join(command)}\nended with {process.returncode}{killed}\n{err.strip()[-2000:]}")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False,
+                                  preexec_fn=self.limit.enter if self.limit else None)
+        except OSError as error:
+            raise Failure(f"{command[0]}: {error.strerror}; is it not installed?") from error
+        except subprocess.SubprocessError as error:
+            raise Failure(f"--memory: cannot put {command[0]} under the limit: {error}") from error
+        if done.returncode != 0:
+            killed = " (killed: the memory limit is too small for it?)" if done.returncode == -9 else ""
+            raise Failure(f"{shlex.join(command)}\nended with {done.returncode}{killed}\n{done.stderr.strip()[-2000:]}")
+        out = done.stdout
         try:
             result = json.loads(out[out.index("["):])[-1]
-            result["rate"] = float(result["samples_ts"][0])
-        except (ValueError, KeyError, IndexError) as error:
+            result["rate"] = 1e9 * (test.prompt + test.generate) / result["samples_ns"][-1]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
             raise Failure(f"{shlex.join(command)}\nprinted no llama-bench JSON: {out[:500]!r}") from error
         if self.limit:
             result["peak_bytes"] = self.limit.peak()
@@ -163,6 +172,7 @@ def parse_arguments():
     parser.add_argument("--tests", default=TESTS, help=f"comma list ({TESTS})")
     parser.add_argument("-d", "--depth", help="comma list of depths for the tests without @d")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("-r", "--repetitions", type=int, default=2, help="in each process; the last one counts (2)")
     parser.add_argument("-b", "--batch-size", type=int, default=2048)
     parser.add_argument("-ub", "--ubatch-size", type=int, default=512)
     parser.add_argument("-ctk", "--cache-type-k", default="f16")
@@ -188,8 +198,8 @@ def check(arguments):
     if not os.access(arguments.sluice, os.X_OK):
         raise Failure(f"--sluice {arguments.sluice}: no such program; build it with: cmake --preset release && "
                       "cmake --build --preset release --target sluice")
-    if arguments.rounds < 1 or arguments.threads < 1:
-        raise Failure("--rounds and --threads must be at least 1")
+    if min(arguments.rounds, arguments.repetitions, arguments.threads) < 1:
+        raise Failure("--rounds, --repetitions and --threads must be at least 1")
     if arguments.peer_command and arguments.peer_isa:
         raise Failure("--peer-isa chooses among the prebuilt libraries; it says nothing to --peer-command")
 
