@@ -43,6 +43,7 @@ const std::vector<Command>& commands() {
       {"detokenize", {}, "token ids to text", detokenize_command},
       {"eval", {}, "logits and perplexity", eval_command},
       {"quantize", {"--quantize", "-q"}, "write a model in another type", quantize_command},
+      {"bench", {"--bench", "-b"}, "measure speed as llama-bench does", bench_command},
   };
   return all;
 }

@@ -8,8 +8,11 @@
 namespace sluice::engine {
 
 Result<Session> Session::create(Engine& engine) {
-  SLUICE_ASSIGN(model::Sequence sequence,
-                engine.model().create_sequence(engine.context(), engine.options().cache));
+  return create(engine, engine.context(), engine.options().cache);
+}
+
+Result<Session> Session::create(Engine& engine, int64_t capacity, const model::CacheTypes& types) {
+  SLUICE_ASSIGN(model::Sequence sequence, engine.model().create_sequence(capacity, types));
   return Session(engine, std::move(sequence));
 }
 

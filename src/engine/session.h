@@ -14,6 +14,9 @@ class Session {
  public:
   // `engine` must outlive the session.
   static Result<Session> create(Engine& engine);
+  // The same with another context and other cache types than the engine's options say. The context
+  // may be longer than what the model was trained for.
+  static Result<Session> create(Engine& engine, int64_t capacity, const model::CacheTypes& types);
 
   Engine& engine() const { return *engine_; }
   int64_t length() const { return sequence_.length(); }

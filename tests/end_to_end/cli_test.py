@@ -327,5 +327,55 @@ class Tools(Case):
         self.assertIn(b"--ctx-size", run("run", "--help")[1])
 
 
+
+class Bench(Case):
+    MODEL = str(ROOT / "models/sluice-tiny.gguf")
+    QUICK = ["bench", "-m", MODEL, "-p", "4", "-n", "2", "-r", "2", "-t", "2"]
+
+    def test_table(self):
+        code, out, err = run(*self.QUICK, "-pg", "2,1", "-d", "0,8", "-fa", "1")
+        self.assertEqual(code, 0, err)
+        lines = out.decode().splitlines()
+        self.assertEqual(lines[0], "| model                          |       size |     params | backend    | threads |"
+                                   "  fa |            test |                  t/s |")
+        tests = ["pp4", "tg2", "pp2+tg1", "pp4 @ d8", "tg2 @ d8", "pp2+tg1 @ d8"]
+        for line, test in zip(lines[2:8], tests, strict=True):
+            self.assertEqual(len(line), len(lines[0]))
+            self.assertRegex(line, r"^\| qwen3moe \?B Q8_0               \|  14.85 MiB \|    14.58 M \| CPU        \|"
+                                   rf"       2 \|   1 \| {re.escape(test.rjust(15))} \| +\d+\.\d\d ± \d+\.\d\d \|$")
+        self.assertEqual(lines[8], "")
+        self.assertRegex(lines[9], r"^build: \w+ \(\d+\)$")
+        self.assertEqual(len(lines), 10)
+
+    def test_json_to_both_streams(self):
+        code, out, err = run(*self.QUICK, "-o", "json", "-oe", "jsonl", "--isa", "scalar", "-ctk", "q8_0")
+        self.assertEqual(code, 0, err)
+        results = json.loads(out)
+        self.assertEqual([json.loads(line) for line in err.splitlines()], results)
+        self.assertEqual([(r["n_prompt"], r["n_gen"], r["type_k"]) for r in results], [(4, 0, "q8_0"), (0, 2, "q8_0")])
+        for result in results:
+            self.assertEqual(result["backend_description"], "CPU, scalar, 2 threads")
+            self.assertEqual(len(result["samples_ns"]), 2)
+            tokens = result["n_prompt"] + result["n_gen"]
+            rates = [1e9 * tokens / ns for ns in result["samples_ns"]]
+            self.assertAlmostEqual(result["avg_ts"], sum(rates) / 2, delta=1e-5 * sum(rates))
+
+    def test_csv_to_error_output_only(self):
+        code, out, err = run(*self.QUICK, "-o", "none", "-oe", "csv")
+        self.assertEqual((code, out), (0, b""), err)
+        self.assertEqual([line.split(",")[0] for line in err.splitlines()], ["build_commit"] + [err.splitlines()[1][:9]] * 2)
+
+    def test_progress(self):
+        code, _, err = run(*self.QUICK, "--progress", "-n", "0", "-o", "none")
+        self.assertEqual(code, 0, err)
+        self.assertIn("sluice bench: benchmark 1/2: prompt run 2/2", err.splitlines())
+
+    def test_errors(self):
+        self.assert_error(2, "-m", result=run("bench"))
+        self.assert_error(2, "-p 1..3", "1-8*2", result=run("bench", "-m", self.MODEL, "-p", "1..3"))
+        self.assert_error(1, "/nowhere.gguf", result=run("bench", "-m", "/nowhere.gguf"))
+        self.assert_error(2, "--isa sse9", result=run(*self.QUICK, "--isa", "sse9"))
+
+
 if __name__ == "__main__":
     unittest.main()
