@@ -18,6 +18,7 @@ Status tokenize_command(const Arguments& arguments);
 Status detokenize_command(const Arguments& arguments);
 Status eval_command(const Arguments& arguments);
 Status quantize_command(const Arguments& arguments);
+Status replay_command(const Arguments& arguments);
 Status synth_command(const Arguments& arguments);
 
 // Set by Ctrl-C while an answer is being generated.

@@ -43,6 +43,7 @@ const std::vector<Command>& commands() {
       {"detokenize", {}, "token ids to text", detokenize_command},
       {"eval", {}, "logits and perplexity", eval_command},
       {"quantize", {"--quantize", "-q"}, "write a model in another type", quantize_command},
+      {"replay", {}, "hit rates of expert caches on a trace of run", replay_command},
       {"synth", {}, "write a model of a published shape with random weights", synth_command},
   };
   return all;

@@ -90,8 +90,8 @@ class Plan {
     add("attn_q.weight", {s.dim, s.gated_attention() ? 2 * wide : wide}, Role::kQuery);
     add("attn_k.weight", {s.dim, s.kv_heads * s.head_dim}, Role::kKey);
     add("attn_v.weight", {s.dim, s.kv_heads * s.head_dim}, Role::kValue);
-    add("attn_q_norm.weight", {s.head_dim}, Role::kNorm);
-    add("attn_k_norm.weight", {s.head_dim}, Role::kNorm);
+    add("attn_q_norm.weight", {s.head_dim}, Role::kHeadNorm);
+    add("attn_k_norm.weight", {s.head_dim}, Role::kHeadNorm);
     add("attn_output.weight", {wide, s.dim}, Role::kAttentionOutput);
     ++full_layers_;
   }

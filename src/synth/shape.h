@@ -59,6 +59,7 @@ enum class Role {
   kEmbedding,
   kOutput,
   kNorm,
+  kHeadNorm,
   kQuery,
   kKey,
   kValue,

@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "synth/random_blocks.h"
+#include "synth/routing.h"
 #include "synth/rows.h"
 #include "synth/vocabulary.h"
 
@@ -61,6 +62,7 @@ bool fill_vector(const TensorPlan& tensor, Random& random, std::span<uint8_t> by
   bool negative_exponential = false;
   switch (tensor.role) {
     case Role::kNorm:
+    case Role::kHeadNorm:
       mean = 1;
       break;
     case Role::kLinearBias:  // softplus of it: slow and fast heads
@@ -123,8 +125,7 @@ class TensorMaker {
  private:
   void make_rows(int64_t row, int64_t end, std::span<uint8_t> bytes) const {
     Random random(seed_, static_cast<uint64_t>(row));
-    if (fill_vector(tensor_, random, bytes)) return;
-    blocks_.fill(random, bytes);
+    if (!fill_vector(tensor_, random, bytes)) blocks_.fill(random, bytes);
     if (!rule_) return;
     std::vector<float> values(static_cast<size_t>(cols_));
     for (uint8_t* at = bytes.data(); row < end; ++row, at += row_bytes_) {
@@ -156,8 +157,9 @@ class TensorMaker {
   int64_t unit_rows_ = 1;
 };
 
-RowRule rule_of(const TensorPlan& tensor, const Vocabulary& vocabulary) {
-  if (tensor.role != Role::kOutput) return nullptr;
+RowRule rule_of(const TensorPlan& tensor, const SynthOptions& options,
+                const Vocabulary& vocabulary) {
+  if (tensor.role != Role::kOutput) return routing_rule(tensor, options);
   // Control tokens and padding get the logit 0, far below the best: no answer ends by chance.
   const int64_t ordinary = vocabulary.ordinary;
   return [ordinary](int64_t row, std::span<float>) {
@@ -198,6 +200,7 @@ Status write_model(const SynthOptions& options, const std::string& path, const P
                    const std::atomic<bool>* cancel) {
   const Shape& shape = options.shape;
   SLUICE_TRY(check_shape(shape));
+  SLUICE_TRY(check_routing(options));
   const Vocabulary vocabulary = make_vocabulary(shape.vocabulary);
   const std::vector<TensorPlan> tensors = plan_tensors(shape, *options.mix);
   // A vocabulary takes about 50 bytes for each token.
@@ -215,7 +218,7 @@ Status write_model(const SynthOptions& options, const std::string& path, const P
   std::vector<uint8_t> piece;
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (progress) progress(tensors[i], i, tensors.size());
-    const TensorMaker maker(tensors[i], options, i, rule_of(tensors[i], vocabulary));
+    const TensorMaker maker(tensors[i], options, i, rule_of(tensors[i], options, vocabulary));
     const int64_t step = maker.units_per_piece();
     for (int64_t unit = 0; unit < maker.units(); unit += step) {
       if (cancel && cancel->load())
