@@ -22,7 +22,7 @@ constexpr Range kContext{128, 64};  // topics of salient tokens, written by the 
 constexpr Range kTopic{192, 64};    // of the token
 constexpr int64_t kHeads = kSalience.count;
 // The first heads look only a few tokens back, the others far.
-constexpr int64_t kNearHeads = 2;
+constexpr int64_t kNearHeads = 1;
 static_assert(kTopic.begin + kTopic.count == kReserved && kTopic.count == kContext.count);
 
 // Shares of the variance of a router's logits. The rest is the token's.
@@ -39,7 +39,7 @@ double env(const char* name, double v) {
 Shares shares_of(const SynthOptions& options) {
   const bool many = options.shape.experts > 256;
   if (options.routing == Routing::kStatic) return {env("SB", many ? 0.48 : 0.57), 0.0};
-  return many ? Shares{env("SB", 0.10), env("SC", 0.48)} : Shares{env("SB", 0.12), env("SC", 0.55)};
+  return many ? Shares{env("SB", 0.10), env("SC", 0.54)} : Shares{env("SB", 0.12), env("SC", 0.60)};
 }
 
 // Of the token's share, how much is read from the whole residual stream, which the layers change,
