@@ -180,8 +180,8 @@ constexpr float kLeastFar = 2.3f;
 constexpr double kSteepness = 3.0;
 // The convolution's SiLU is nearly linear for values around this, and so is the norm of a head.
 constexpr double kOffset = 5.0;
-// Gates are silu(kOpen) everywhere.
-constexpr double kOpen = 4.0;
+// Gates are silu of this everywhere: no more than random gates let through.
+constexpr double kOpen = 1.0;
 
 struct DeltaHeads {
   int64_t width;
