@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "synth/random.h"
 
@@ -31,15 +30,11 @@ struct Shares {
   double context;
 };
 
-double env(const char* name, double v) {
-  const char* t = std::getenv(name);
-  return t ? std::atof(t) : v;
-}
-
+// Found by measuring; see docs/experiments/0002-calibrated-routing.md.
 Shares shares_of(const SynthOptions& options) {
   const bool many = options.shape.experts > 256;
-  if (options.routing == Routing::kStatic) return {env("SB", many ? 0.48 : 0.57), 0.0};
-  return many ? Shares{env("SB", 0.10), env("SC", 0.54)} : Shares{env("SB", 0.12), env("SC", 0.60)};
+  if (options.routing == Routing::kStatic) return {many ? 0.48 : 0.57, 0.0};
+  return many ? Shares{0.10, 0.54} : Shares{0.12, 0.60};
 }
 
 // Of the token's share, how much is read from the whole residual stream, which the layers change,
@@ -177,9 +172,11 @@ RowRule attention_output_rule(const Shape& s) {
 // What makes half of a token's value count, in standard deviations: one token in 9, in 90 has more.
 constexpr float kLeastNear = 1.2f;
 constexpr float kLeastFar = 2.3f;
-constexpr double kSteepness = 3.0;
+constexpr double kSteepness = 5.0;
 // The convolution's SiLU is nearly linear for values around this, and so is the norm of a head.
 constexpr double kOffset = 5.0;
+// Makes up for states that are a mean of several tokens.
+constexpr double kMixtureGain = 1.6;
 // Gates are silu of this everywhere: no more than random gates let through.
 constexpr double kOpen = 1.0;
 
@@ -252,7 +249,8 @@ RowRule delta_output_rule(const LinearAttention& n) {
     if (row >= kReserved) return RowFill::kRandom;
     if (i < 0 || i >= kContext.count) return RowFill::kZero;
     const double open = kOpen / (1.0 + std::exp(-kOpen));
-    const auto gain = static_cast<float>(kOffset / (2.0 * open * std::sqrt(double{kHeads})));
+    const auto gain =
+        static_cast<float>(kMixtureGain * kOffset / (2.0 * open * std::sqrt(double{kHeads})));
     for (int64_t head = 0; head < kHeads; ++head) {
       const int64_t from = head * width + permuted(head, i);
       values[static_cast<size_t>(from)] = gain;
