@@ -2,9 +2,11 @@
 #include "synth/synth.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <optional>
 #include <system_error>
 
@@ -215,7 +217,10 @@ Status write_model(const SynthOptions& options, const std::string& path, const P
   SLUICE_TRY(writer.begin(path));
 
   ThreadPool pool(options.threads);
-  std::vector<uint8_t> piece;
+  // One piece is written while the next is made. Waits at its end, so it comes after what it uses.
+  std::array<std::vector<uint8_t>, 2> pieces;
+  size_t turn = 0;
+  std::future<Status> writing;
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (progress) progress(tensors[i], i, tensors.size());
     const TensorMaker maker(tensors[i], options, i, rule_of(tensors[i], options, vocabulary));
@@ -223,10 +228,15 @@ Status write_model(const SynthOptions& options, const std::string& path, const P
     for (int64_t unit = 0; unit < maker.units(); unit += step) {
       if (cancel && cancel->load())
         return fail(ErrorKind::kCancelled, "{}: stopped on request, nothing is left of it", path);
+      std::vector<uint8_t>& piece = pieces[turn];
       maker.make(unit, std::min(step, maker.units() - unit), pool, piece);
-      SLUICE_TRY(writer.write(piece));
+      if (writing.valid()) SLUICE_TRY(writing.get());
+      // Without a policy: where no thread is to be had, get() does the work.
+      writing = std::async([&writer, &piece] { return writer.write(piece); });
+      turn = 1 - turn;
     }
   }
+  if (writing.valid()) SLUICE_TRY(writing.get());
   return writer.finish();
 }
 
