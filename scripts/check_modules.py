@@ -13,11 +13,12 @@ ALLOWED = {
     "storage": BASE,
     "text": BASE,
     "gguf": BASE | {"quant", "storage"},
+    "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
     "residency": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth"},
 }
 
 

@@ -19,6 +19,8 @@ Status detokenize_command(const Arguments& arguments);
 Status eval_command(const Arguments& arguments);
 Status quantize_command(const Arguments& arguments);
 Status bench_command(const Arguments& arguments);
+Status replay_command(const Arguments& arguments);
+Status synth_command(const Arguments& arguments);
 
 // Set by Ctrl-C while an answer is being generated.
 extern std::atomic<bool> interrupted;

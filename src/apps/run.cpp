@@ -124,6 +124,8 @@ std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
                   [&](bool on) { o.show_special = on; }),
       switch_flag("--show-timings", {}, "last line with speeds (on)",
                   [&](bool on) { o.show_timings = on; }),
+      text_flag("--trace", {}, "FILE", "record which experts are used, for sluice replay",
+                [&](const std::string& t) { o.trace = t; }),
       switch_flag("--escape", {"-e"}, "\\n and the like in -p (on)",
                   [&](bool on) { o.escape = on; }),
       switch_flag("--jinja", {}, "templates are always Jinja", [](bool) {}),
@@ -173,6 +175,19 @@ Status one_shot(engine::Session& session, const RunOptions& options, bool with_t
   }
   catch_interrupts();
   return answer(session, sampler, prompt, options).map([](const auto&) {});
+}
+
+// `trace` is the caller's, and records until the engine is gone.
+Status start_trace(const engine::Engine& engine, const std::string& path,
+                   std::optional<residency::TraceWriter>& trace) {
+  if (path.empty()) return {};
+  const model::Config& config = engine.model().config();
+  if (config.experts == 0)
+    return fail(ErrorKind::kUsage, "--trace: {} has no experts", engine.options().model_path);
+  SLUICE_ASSIGN(trace, residency::TraceWriter::create(path, static_cast<int32_t>(config.layers),
+                                                      static_cast<int32_t>(config.experts)));
+  engine.model().record_experts(&*trace);
+  return {};
 }
 
 }  // namespace
@@ -237,15 +252,22 @@ Status run_command(const Arguments& arguments) {
   spdlog::info("{}; weights {:.2f} MiB, context {}", engine->backend().describe(),
                static_cast<double>(engine->model().weight_bytes()) / (1 << 20), engine->context());
   SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
+  std::optional<residency::TraceWriter> trace;
+  SLUICE_TRY(start_trace(*engine, options.trace, trace));
   const auto chat_template = engine->chat_template();
   const bool with_template = options.conversation.value_or(chat_template.has_value());
   if (with_template && !chat_template) return fail(chat_template.error());
+  const auto finish = [&](Status status) -> Status {
+    if (!status || !trace) return status;
+    engine->model().record_experts(nullptr);
+    return trace->finish();
+  };
   if (options.prompt && !(with_template && options.interactive))
-    return one_shot(session, options, with_template);
+    return finish(one_shot(session, options, with_template));
   if (!with_template)
     return fail(chat_template ? Error{ErrorKind::kUsage, "no prompt: give one with -p or -f"}
                               : chat_template.error());
-  return chat(session, options);
+  return finish(chat(session, options));
 }
 
 }  // namespace sluice::apps

@@ -25,6 +25,7 @@ struct RunOptions {
   bool show_special = false;
   bool show_timings = true;
   bool escape = true;
+  std::string trace;  // file that the requests for experts are recorded in; empty: none
   nlohmann::ordered_json template_kwargs;
 };
 

@@ -42,11 +42,6 @@ int64_t layer_of(std::string_view name) {
   return layer;
 }
 
-// The layers that the "_M" mixes spend more bits on: both ends, and every third between.
-bool more_bits(int64_t layer, int64_t layers) {
-  return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
-}
-
 Type wanted_type(const Mix& mix, const MixContext& context, std::string_view name,
                  size_t dimensions) {
   const bool k_quant = mix.name.find("_K") != mix.name.npos;
@@ -113,6 +108,10 @@ std::string mix_names() {
     names += mix.name;
   }
   return names;
+}
+
+bool more_bits(int64_t layer, int64_t layers) {
+  return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
 Type mix_type(const Mix& mix, const MixContext& context, std::string_view name,

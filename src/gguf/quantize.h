@@ -33,6 +33,9 @@ struct MixContext {
 quant::Type mix_type(const Mix& mix, const MixContext& context, std::string_view name,
                      std::span<const int64_t> shape, quant::Type source);
 
+// The layers that the "_M" mixes spend more bits on: both ends, and every third between.
+bool more_bits(int64_t layer, int64_t layers);
+
 // Rewrites `file` to `path`. The source should be F32, F16 or BF16; quantised sources are decoded
 // first. kBadFile naming the tensor for values that are not finite, kIo when the disk is full.
 // `progress` sees each tensor, its new type and how many were done before.

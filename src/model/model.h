@@ -12,6 +12,7 @@
 #include "compute/backend.h"
 #include "model/config.h"
 #include "model/sequence.h"
+#include "residency/trace.h"
 
 namespace sluice::model {
 
@@ -34,6 +35,8 @@ class Model {
   virtual const Config& config() const = 0;
   // Bytes of weights in memory, experts counted.
   virtual uint64_t weight_bytes() const = 0;
+  // Records which experts are asked for from now on; nullptr ends that.
+  virtual void record_experts(residency::TraceWriter* trace) = 0;
   virtual Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const = 0;
 
   // Runs the chunks as one batch. logits is resized to [wanted rows, vocabulary], in the chunks'

@@ -99,6 +99,7 @@ Result<ExpertCache> ExpertCache::load(const ExpertTable& table,
 }
 
 void ExpertCache::acquire(int layer, std::span<const int32_t> experts, Lease& lease) const {
+  if (trace_) trace_->record(layer, experts);
   lease.parts_.clear();
   for (const int32_t expert : experts)
     lease.parts_.push_back(parts_[static_cast<size_t>(layer)][static_cast<size_t>(expert)]);

@@ -10,6 +10,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/result.h"
+#include "residency/trace.h"
 #include "storage/file.h"
 
 namespace sluice::residency {
@@ -64,12 +65,16 @@ class ExpertCache {
   // `lease` is reused, so that the token loop does not allocate once it is warm.
   void acquire(int layer, std::span<const int32_t> experts, Lease& lease) const;
 
+  // Every acquire() is recorded from now on; nullptr ends that. `trace` must outlive its use.
+  void record_to(TraceWriter* trace) { trace_ = trace; }
+
   uint64_t bytes() const { return bytes_; }
 
  private:
   std::vector<std::vector<ExpertParts>> parts_;  // [layer][expert]
   std::vector<AlignedBuffer> arenas_;            // one per layer
   uint64_t bytes_ = 0;
+  TraceWriter* trace_ = nullptr;
 };
 
 }  // namespace sluice::residency

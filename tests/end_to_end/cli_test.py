@@ -311,6 +311,41 @@ class Tools(Case):
         path.write_text("short")
         self.assert_error(2, "tokens", result=run("eval", "perplexity", "-m", TINY, "-f", str(path)))
 
+    def test_synth_run_trace_and_replay(self):
+        model, trace = str(self.folder / "m.gguf"), str(self.folder / "trace")
+        small = ("--layers", "2", "--vocabulary", "2048", "--embedding", "512", "--experts", "16", "--expert-ffn", "32")
+        code, out, err = run("synth", "qwen3-30b-a3b", model, *small, "--quant", "Q8_0")
+        self.assertEqual(code, 0, err)
+        self.assertIn(b"MiB of tensors", out)
+        code, out, err = run("run", "-m", model, "-p", "hello", "-n", "16", "--seed", "1", "--trace", trace)
+        self.assertEqual(code, 0, err)
+        self.assertIn("Generation: 16 tokens", err)
+        code, out, err = run("replay", trace, "--slots", "50,100", "--from", "1")
+        self.assertEqual(code, 0, err)
+        lines = out.decode().splitlines()
+        self.assertEqual(lines[0], "2 layers of 16 experts, 16 steps")
+        # 15 steps after the prompt, 2 layers, 8 experts.
+        self.assertTrue(all(line.endswith(f"of {15 * 2 * 8}") for line in lines[1:]), lines)
+        rates = [float(line.split("hits")[1].split("%")[0]) for line in lines[1:]]
+        self.assertLess(rates[0], rates[1])
+        code, out, err = run("replay", trace, "--policy", "static", "--chosen-on", trace, "--slots", "100")
+        self.assertIn(b"hits 100.0 %", out)
+
+    def test_synth_and_replay_say_what_is_wrong(self):
+        model = str(self.folder / "m.gguf")
+        self.assert_error(2, "qwen9", "qwen3-30b-a3b", result=run("synth", "qwen9", model))
+        self.assert_error(2, "SHAPE OUT.gguf", result=run("synth"))
+        self.assert_error(2, "--quant", "Q9", "Q4_K_M", result=run("synth", "qwen3-30b-a3b", model, "--quant", "Q9"))
+        self.assert_error(2, "--layers", result=run("synth", "qwen3-30b-a3b", model, "--layers", "0"))
+        self.assert_error(2, "--embedding", "512",
+                          result=run("synth", "qwen3-30b-a3b", model, "--embedding", "128"))
+        self.assert_error(1, "no/where/m.gguf", result=run("synth", "qwen3-30b-a3b", str(self.folder / "no/where/m.gguf")))
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.assert_error(2, "TRACE", result=run("replay"))
+        self.assert_error(1, "none", result=run("replay", str(self.folder / "none")))
+        self.assert_error(1, "no trace", "--trace", result=run("replay", TINY))
+        self.assert_error(1, "gone/trace", result=run("run", "-m", TINY, "-p", "x", "--trace", "/gone/trace"))
+
     def test_quantize(self):
         target = self.folder / "q8.gguf"
         code, _, err = run("quantize", BF16, str(target), "Q8_0")
