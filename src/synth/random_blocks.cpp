@@ -14,7 +14,7 @@ namespace {
 using quant::Type;
 
 // Power of two, so that a block's scales are chosen by a few random bits.
-constexpr uint32_t kPoolBlocks = 64;
+constexpr uint32_t kPoolBlocks = 256;
 
 struct Payload {
   size_t begin;

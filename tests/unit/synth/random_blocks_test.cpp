@@ -37,7 +37,7 @@ TEST(RandomBlocks, HaveTheDeviationAndNoMean) {
       }
       const double got = std::sqrt(squares / kElements);
       EXPECT_NEAR(got / double{deviation}, 1.0, 0.05) << quant::traits(type).name;
-      // 64 chosen scales, of either sign, leave some mean.
+      // 256 chosen scales, of either sign, leave some mean.
       EXPECT_LT(std::abs(sum / kElements), 0.1 * got) << quant::traits(type).name;
     }
   }

@@ -6,6 +6,7 @@
 
 #include "../temp_folder.h"
 #include "engine/generate.h"
+#include "model/registry.h"
 #include "residency/replay.h"
 #include "synth/random.h"
 #include "synth/synth.h"
@@ -21,10 +22,11 @@ constexpr int64_t kTokens = 256;
 class RoutingTest : public testing::Test {
  protected:
   // The real shape where routing is concerned, narrower where it is not.
-  void load(Routing routing, int64_t experts, int64_t used) {
+  void load(Routing routing, int64_t experts, int64_t used, const char* shape = "qwen3-30b-a3b",
+            int64_t layers = 2) {
     SynthOptions options;
-    ASSERT_TRUE(find_shape("qwen3-30b-a3b", options.shape));
-    options.shape.layers = 2;
+    ASSERT_TRUE(find_shape(shape, options.shape));
+    options.shape.layers = layers;
     options.shape.dim = 512;
     options.shape.expert_hidden = 32;
     options.shape.vocabulary = 8192;
@@ -125,6 +127,15 @@ TEST_F(RoutingTest, TextOf512Experts) {
   const std::vector<Trace> traces = texts();
   EXPECT_NEAR(lru(traces, 12.5), 0.67, kTolerance);
   EXPECT_NEAR(lru(traces, 25), 0.81, kTolerance);
+}
+
+TEST_F(RoutingTest, TextOfTheHybridArchitecture) {
+  if (!model::find_architecture("qwen3next")) GTEST_SKIP() << "not yet run by this program";
+  load(Routing::kText, 512, 10, "qwen3-next-80b-a3b", 4);
+  const std::vector<Trace> traces = texts();
+  EXPECT_NEAR(lru(traces, 12.5), 0.67, kTolerance);
+  EXPECT_NEAR(lru(traces, 25), 0.81, kTolerance);
+  EXPECT_LT(transfer(traces, 40), 0.72);
 }
 
 TEST_F(RoutingTest, StaticPreferenceServesRandomTokens) {
