@@ -196,7 +196,7 @@ TEST_P(ForwardTest, AnEmptyChunkChangesNothing) {
     const Logits logits = model_.run({{&empty, {}, all}, {&sa, a, true}, {&empty, {}, all}});
     EXPECT_EQ(logits, model_.all(a));
     EXPECT_EQ(empty.length(), 0);
-    sa.set_length(0);
+    sa.rewind(0);
   }
   EXPECT_TRUE(model_.run({{&empty, {}, false}}).empty());
   EXPECT_TRUE(model_.run({}).empty());
@@ -206,7 +206,7 @@ TEST_P(ForwardTest, AShortenedSequenceForgets) {
   const Tokens a = some_tokens(30, 1), b = some_tokens(30, 2);
   Sequence sequence = model_.sequence();
   model_.run({{&sequence, a, false}});
-  sequence.set_length(10);
+  sequence.rewind(10);
   const Logits rest = model_.run({{&sequence, b, true}});
   Tokens joined(a.begin(), a.begin() + 10);
   joined.insert(joined.end(), b.begin(), b.end());
