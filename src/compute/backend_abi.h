@@ -72,8 +72,8 @@ typedef struct sluice_span {
  * consecutive rows from `first_row`, at positions position .. position + rows - 1. At position 0
  * the memory counts as zero, whatever it holds. Both parts are float32:
  * conv [taps - 1, channels]: the last inputs of the short convolution, oldest first.
- * state [value_heads, value_dim / 16, key_dim, 16]: for each value head a matrix of key_dim x
- * value_dim, in strips of 16 value elements. */
+ * state [value_heads, value_dim / 32, key_dim, 32]: for each value head a matrix of key_dim x
+ * value_dim, in strips of 32 value elements. */
 typedef struct sluice_recurrent_span {
   float* conv;
   float* state;
@@ -87,7 +87,7 @@ typedef struct sluice_delta_heads {
   int32_t key_heads;
   int32_t value_heads; /* a multiple of key_heads */
   int32_t key_dim;
-  int32_t value_dim; /* a multiple of 16 */
+  int32_t value_dim; /* a multiple of 32 */
 } sluice_delta_heads;
 
 /* One expert and the rows that chose it: y = down(silu(gate x) * (up x)), out[row] += weight * y.

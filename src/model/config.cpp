@@ -140,9 +140,9 @@ Status read_hybrid(const gguf::Gguf& file, const Keys& keys, Config& config) {
   SLUICE_TRY(divides(keys, "ssm.time_step_rank", d.value_heads, "ssm.group_count", d.key_heads));
   SLUICE_TRY(divides(keys, "ssm.inner_size", values, "ssm.time_step_rank", d.value_heads));
   d.value_dim = values / d.value_heads;
-  if (d.value_dim % 16)
+  if (d.value_dim % 32)
     return fail(ErrorKind::kUnsupported,
-                "{}: {}ssm.inner_size {} gives {} heads of {}: the size must be a multiple of 16",
+                "{}: {}ssm.inner_size {} gives {} heads of {}: the size must be a multiple of 32",
                 keys.path(), keys.prefix(), values, d.value_heads, d.value_dim);
   SLUICE_ASSIGN(config.recurrent, read_layer_kinds(file, keys, config.layers));
   return {};

@@ -30,6 +30,8 @@ struct AttentionTile {
   int64_t out_stride;      // dim, rounded up to a multiple of 64
 };
 
+constexpr int64_t kDeltaStrip = 32;  // value elements whose states lie side by side
+
 // The tokens that one call of the delta rule takes one head through, all with q and k of that head.
 struct DeltaTokens {
   int64_t count;
@@ -83,8 +85,8 @@ struct Kernels {
   // out = silu(sum over j < taps of weight[j * weight_stride ...] * inputs[j][...]), n channels
   void (*conv_silu)(const float* const* inputs, const float* weight, int64_t weight_stride,
                     int64_t taps, int64_t n, float* out) = nullptr;
-  // Takes `strips` strips of a state, [strips, key_dim, 16], through the tokens. Token t's values
-  // are at values + t * value_stride, its outputs go to out + t * out_stride, 16 * strips each.
+  // Takes `strips` strips of a state, [strips, key_dim, 32], through the tokens. Token t's values
+  // are at values + t * value_stride, its outputs go to out + t * out_stride, 32 * strips each.
   void (*delta_rule)(const DeltaTokens& tokens, float* state, int64_t strips, const float* values,
                      int64_t value_stride, float* out, int64_t out_stride) = nullptr;
 };

@@ -7,7 +7,7 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr int64_t kStrip = 16;
+constexpr int64_t kStrip = kDeltaStrip;
 
 float sigmoid(float x) {
   // exp(-x) overflows to infinity for very negative x, which gives the right limit: 0.

@@ -11,7 +11,6 @@ namespace {
 
 constexpr int64_t kChannelsPerChunk = 512;
 constexpr int64_t kMaxTaps = 16;
-constexpr int64_t kStrip = 16;   // value elements whose states lie side by side
 constexpr int64_t kTokens = 32;  // prepared at a time, so that keys and queries stay in the cache
 
 // One span's convolution over `count` channels from `first` on.
@@ -96,8 +95,8 @@ void run_head(const Kernels& kernels, const Delta& delta, const sluice_recurrent
   thread_local Prepared prepared;
   const sluice_delta_heads& h = delta.heads;
   const int64_t values = 2 * int64_t{h.key_heads} * h.key_dim;
-  const int64_t column = head * h.value_dim + begin * kStrip;
-  const int64_t strip = int64_t{h.key_dim} * kStrip;
+  const int64_t column = head * h.value_dim + begin * kDeltaStrip;
+  const int64_t strip = int64_t{h.key_dim} * kDeltaStrip;
   float* state = span.state + head * h.key_dim * h.value_dim + begin * strip;
   if (span.position == 0) std::fill_n(state, (end - begin) * strip, 0.0f);
   for (int64_t r = 0; r < span.rows; r += kTokens) {
@@ -133,10 +132,10 @@ int32_t short_conv(sluice_backend* backend, const sluice_recurrent_span* spans, 
 int32_t delta_rule(sluice_backend* backend, const sluice_recurrent_span* spans, int32_t span_count,
                    const sluice_delta_heads* heads, const float* qkv, const float* ba,
                    const float* a, const float* bias, float eps, float* out) {
-  SLUICE_CHECK(heads->value_dim % kStrip == 0 && heads->value_heads % heads->key_heads == 0,
+  SLUICE_CHECK(heads->value_dim % kDeltaStrip == 0 && heads->value_heads % heads->key_heads == 0,
                "heads of the delta rule");
   const Delta delta{*heads, qkv, ba, a, bias, eps, out};
-  const int64_t strips = heads->value_dim / kStrip;
+  const int64_t strips = heads->value_dim / kDeltaStrip;
   // Columns do not see one another: heads are cut where there are more threads than heads to share.
   int64_t parts = 1;
   while (parts * 2 <= strips && strips % (parts * 2) == 0 &&

@@ -41,35 +41,34 @@ inline void conv_silu(const float* const* inputs, const float* weight, int64_t w
   }
 }
 
-// The delta rule. Value columns do not see one another, so strips of 16 of them go through all
-// tokens one after another and stay in the first-level cache. A token needs the state for two
+// The delta rule. Value columns do not see one another, so strips of them go through all tokens one
+// after another and stay in the first-level cache. A token needs the state for two
 // products, with its key and its query, and changes it afterwards by k e^T; the change is put off
 // until the next token reads the state anyway, so each token makes one pass over it:
 //   S_t = decay S_{t-1} + k e^T,  S_t^T q = decay S_{t-1}^T q + (k . q) e
 // This costs what the chunked form costs with heads of 128, and tokens give the same bits however
 // they come in batches.
-constexpr int kDeltaStrips = kWideRegisters == 1 ? 2 : 1;  // what fits in the registers
+constexpr int kDeltaWides = kWideRegisters == 1 ? 2 : 1;  // what fits in the registers
+static_assert(kDeltaStrip % (kDeltaWides * kWide) == 0);
 
-template <int kStrips>
 struct DeltaPass {
   float* state;
-  int64_t strip;  // floats from strip to strip
   int64_t key_dim;
 
   // The change that was put off.
   const float* last_key;
   Wide last_decay;
-  Wide error[kStrips];
+  Wide error[kDeltaWides];
 
   // Of even and odd rows: state^T key and state^T query.
-  Wide with_key[2][kStrips];
-  Wide with_query[2][kStrips];
+  Wide with_key[2][kDeltaWides];
+  Wide with_query[2][kDeltaWides];
 
   template <bool kChange, bool kRead>
   SLUICE_INLINE void row(int64_t i, int parity, const float* key, const float* query) {
     SLUICE_UNROLL
-    for (int s = 0; s < kStrips; ++s) {
-      float* at = state + s * strip + i * kWide;
+    for (int s = 0; s < kDeltaWides; ++s) {
+      float* at = state + i * kDeltaStrip + s * kWide;
       Wide value = wide_load(at);
       if constexpr (kChange) {
         value = wide_mul_add(wide_each(last_key[i]), error[s], wide_mul(last_decay, value));
@@ -85,7 +84,7 @@ struct DeltaPass {
   template <bool kChange, bool kRead>
   SLUICE_INLINE void run(const float* key, const float* query) {
     SLUICE_UNROLL
-    for (int s = 0; s < kStrips; ++s)
+    for (int s = 0; s < kDeltaWides; ++s)
       with_key[0][s] = with_key[1][s] = with_query[0][s] = with_query[1][s] = wide_zero();
     int64_t i = 0;
     for (; i + 2 <= key_dim; i += 2) {
@@ -96,28 +95,26 @@ struct DeltaPass {
   }
 };
 
-template <int kStrips>
-inline void delta_strips(const DeltaTokens& tokens, float* state, const float* values,
-                         int64_t value_stride, float* out, int64_t out_stride) {
-  DeltaPass<kStrips> pass;
+inline void delta_columns(const DeltaTokens& tokens, float* state, const float* values,
+                          int64_t value_stride, float* out, int64_t out_stride) {
+  DeltaPass pass;
   pass.state = state;
-  pass.strip = tokens.key_dim * kWide;
   pass.key_dim = tokens.key_dim;
   pass.last_key = tokens.keys;
   pass.last_decay = wide_zero();
   SLUICE_UNROLL
-  for (int s = 0; s < kStrips; ++s) pass.error[s] = wide_zero();
+  for (int s = 0; s < kDeltaWides; ++s) pass.error[s] = wide_zero();
   for (int64_t t = 0; t < tokens.count; ++t) {
     const float* key = tokens.keys + t * tokens.key_dim;
     const float* query = tokens.queries + t * tokens.key_dim;
     if (t == 0)
-      pass.template run<false, true>(key, query);
+      pass.run<false, true>(key, query);
     else
-      pass.template run<true, true>(key, query);
+      pass.run<true, true>(key, query);
     const Wide decay = wide_each(tokens.decay[t]), beta = wide_each(tokens.beta[t]);
     const Wide match = wide_each(tokens.match[t]);
     SLUICE_UNROLL
-    for (int s = 0; s < kStrips; ++s) {
+    for (int s = 0; s < kDeltaWides; ++s) {
       const Wide predicted = wide_mul(decay, wide_add(pass.with_key[0][s], pass.with_key[1][s]));
       const Wide value = wide_load(values + t * value_stride + s * kWide);
       pass.error[s] = wide_mul(beta, wide_sub(value, predicted));
@@ -127,20 +124,19 @@ inline void delta_strips(const DeltaTokens& tokens, float* state, const float* v
     pass.last_key = key;
     pass.last_decay = decay;
   }
-  pass.template run<true, false>(nullptr, nullptr);
+  pass.run<true, false>(nullptr, nullptr);
 }
 
 inline void delta_rule(const DeltaTokens& tokens, float* state, int64_t strips, const float* values,
                        int64_t value_stride, float* out, int64_t out_stride) {
   if (tokens.count == 0) return;
-  const int64_t strip = tokens.key_dim * kWide;
-  int64_t s = 0;
-  for (; s + kDeltaStrips <= strips; s += kDeltaStrips)
-    delta_strips<kDeltaStrips>(tokens, state + s * strip, values + s * kWide, value_stride,
-                               out + s * kWide, out_stride);
-  for (; s < strips; ++s)
-    delta_strips<1>(tokens, state + s * strip, values + s * kWide, value_stride, out + s * kWide,
-                    out_stride);
+  constexpr int64_t kColumns = kDeltaWides * kWide;
+  for (int64_t s = 0; s < strips; ++s)
+    for (int64_t c = 0; c < kDeltaStrip; c += kColumns) {
+      const int64_t column = s * kDeltaStrip + c;
+      delta_columns(tokens, state + s * tokens.key_dim * kDeltaStrip + c, values + column,
+                    value_stride, out + column, out_stride);
+    }
 }
 
 inline void fill_delta(Kernels& table) {
