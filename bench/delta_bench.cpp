@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations of a gated delta net with the heads of an 80B model (16 key and 32 value heads of
+// Operations of a gated delta net with the heads of the 80B model (16 key and 32 value heads of
 // 128), per level and number of threads; rows: 1 is a decode step, 512 a prompt's batch. Reported:
 //   us/row    time of the operation per row
-//   Gflop/s   delta rule only: four multiply-adds per element of the state and row
-//   fraction  of what this level's product of float matrices reaches on the same number of threads
-//             right before
+//   GB/s      delta rule, one row: the state read and written
+//   Gflop/s   delta rule: four multiply-adds per element of the state and row
+//   fraction  of what the level's multiply-adds alone do on as many threads
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -15,10 +15,10 @@
 
 #include "base/aligned_buffer.h"
 #include "base/cpu_topology.h"
-#include "base/thread_pool.h"
 #include "compute/backend.h"
 #include "compute/cpu/cpu_backend.h"
 #include "compute/cpu/kernels.h"
+#include "measure.h"
 
 namespace sluice::bench {
 namespace {
@@ -43,33 +43,9 @@ compute::Backend open(const std::string& level, int threads) {
   return std::move(*backend);
 }
 
-// Gflop/s of products of floats that lie in the first-level cache.
-double float_products(const std::string& level, int threads) {
-  constexpr int64_t kRows = 8, kColumns = 256, kActs = 16, kTimes = 200;
-  const cpu::Kernels* kernels = cpu::select_kernels(level.c_str());
-  const std::vector<float> w = ramp(kRows * kColumns, 1), x = ramp(kActs * kColumns, 1);
-  ThreadPool pool(threads);
-  double best = 0;
-  for (int run = 0; run < 20; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.run(threads, [&](int, int64_t) {
-      float out[kRows * kActs];
-      for (int64_t i = 0; i < kTimes; ++i) {
-        kernels->dot_rows_float[0](reinterpret_cast<const uint8_t*>(w.data()),
-                                   kColumns * sizeof(float), kRows, kColumns, x.data(), kActs, out,
-                                   kRows);
-        benchmark::DoNotOptimize(out);
-      }
-    });
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    best = std::max(best, 2.0 * kRows * kColumns * kActs * kTimes * threads / taken.count() / 1e9);
-  }
-  return best;
-}
-
 // Calls op(layer) once per iteration and counts the smallest time: other work only ever adds.
 template <class Op>
-double best_seconds(benchmark::State& state, const Op& op) {
+double best_iteration(benchmark::State& state, const Op& op) {
   double best = 1e30;
   int64_t layer = 0;
   for (auto _ : state) {
@@ -83,7 +59,7 @@ double best_seconds(benchmark::State& state, const Op& op) {
 }
 
 void delta_rule(benchmark::State& state, const std::string& level, int threads, int64_t rows) {
-  const double peak = float_products(level, threads);
+  const double peak = float_peak(level, threads);
   const compute::Backend backend = open(level, threads);
   const std::vector<float> qkv = ramp(rows * kChannels, 1), ba = ramp(rows * 64, 2);
   const std::vector<float> a(32, -1.0f), bias(32, -3.0f);
@@ -92,7 +68,7 @@ void delta_rule(benchmark::State& state, const std::string& level, int threads, 
   AlignedBuffer memory = AlignedBuffer::allocate(floats * kLayers * sizeof(float));
   auto* states = reinterpret_cast<float*>(memory.data());
   std::fill_n(states, floats * kLayers, 0.0f);
-  const double best = best_seconds(state, [&](int64_t layer) {
+  const double best = best_iteration(state, [&](int64_t layer) {
     const sluice_recurrent_span span{nullptr, states + static_cast<size_t>(layer) * floats, 0, rows,
                                      1};
     backend->delta_rule(backend.get(), &span, 1, &kHeads, qkv.data(), ba.data(), a.data(),
@@ -101,7 +77,7 @@ void delta_rule(benchmark::State& state, const std::string& level, int threads, 
   const double flops = 8.0 * static_cast<double>(rows) * static_cast<double>(floats);
   state.counters["us/row"] = best * 1e6 / static_cast<double>(rows);
   state.counters["Gflop/s"] = flops / best / 1e9;
-  state.counters["fraction"] = flops / best / 1e9 / peak;
+  state.counters["fraction"] = peak > 0 ? flops / best / peak : 0;
   if (rows == 1) state.counters["GB/s"] = 8.0 * static_cast<double>(floats) / best / 1e9;
 }
 
@@ -110,7 +86,7 @@ void short_conv(benchmark::State& state, const std::string& level, int threads, 
   const std::vector<float> x = ramp(rows * kChannels, 1), weight = ramp(kTaps * kChannels, 1);
   std::vector<float> out(x.size()), memory(static_cast<size_t>((kTaps - 1) * kChannels));
   const sluice_recurrent_span span{memory.data(), nullptr, 0, rows, 1};
-  const double best = best_seconds(state, [&](int64_t) {
+  const double best = best_iteration(state, [&](int64_t) {
     backend->short_conv(backend.get(), &span, 1, x.data(), weight.data(), kTaps, kChannels,
                         out.data());
   });
@@ -121,13 +97,15 @@ void gated_norm(benchmark::State& state, const std::string& level, int threads, 
   const compute::Backend backend = open(level, threads);
   const std::vector<float> x = ramp(rows * kValues, 1), weight = ramp(128, 1);
   std::vector<float> gate = ramp(rows * kValues, 2);
-  const double best = best_seconds(state, [&](int64_t) {
+  const double best = best_iteration(state, [&](int64_t) {
     backend->gated_norm(backend.get(), x.data(), weight.data(), rows * 32, 128, 1e-6f, gate.data());
   });
   state.counters["us/row"] = best * 1e6 / static_cast<double>(rows);
 }
 
-void register_all() {
+}  // namespace
+
+void register_delta() {
   using Body = void (*)(benchmark::State&, const std::string&, int, int64_t);
   struct Operation {
     const char* name;
@@ -135,7 +113,7 @@ void register_all() {
   };
   const Operation operations[] = {
       {"delta_rule", delta_rule}, {"short_conv", short_conv}, {"gated_norm", gated_norm}};
-  const int all = available_cpus();
+  const int all = compute_cpus().threads;
   for (const std::string level : {"scalar", "avx2", "avx512"}) {
     if (!cpu::select_kernels(level.c_str())) continue;
     for (const Operation& operation : operations)
@@ -154,13 +132,4 @@ void register_all() {
   }
 }
 
-}  // namespace
 }  // namespace sluice::bench
-
-int main(int argc, char** argv) {
-  sluice::bench::register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
-}
