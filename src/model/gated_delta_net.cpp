@@ -52,8 +52,8 @@ Status GatedDeltaNet::run(const GatedDeltaNetWeights& w, const Batch& batch, con
 
   // Coarse activations: unlike attention's, finer ones changed nothing here (docs/adr/0007).
   const sluice_product inputs[] = {
-      {w.qkv, qkv_.floats(), 0}, {w.gate, gate_.floats(), 0}, {w.ba, ba_.floats(), 0}};
-  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, config_->dim, inputs, 3, 0)));
+      {w.qkv, qkv_.floats(), 0, 0}, {w.gate, gate_.floats(), 0, 0}, {w.ba, ba_.floats(), 0, 0}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, config_->dim, inputs, 3)));
   SLUICE_TRY(be.check(be->short_conv(be.get(), batch.recurrent.data(), spans, qkv_.floats(), w.conv,
                                      d.conv_taps, d.channels(), conv_.floats())));
   SLUICE_TRY(
@@ -61,8 +61,8 @@ Status GatedDeltaNet::run(const GatedDeltaNetWeights& w, const Batch& batch, con
                               ba_.floats(), w.a, w.bias, eps, mixed_.floats())));
   SLUICE_TRY(be.check(be->gated_norm(be.get(), mixed_.floats(), w.norm, rows * d.value_heads,
                                      d.value_dim, eps, gate_.floats())));
-  const sluice_product output[] = {{w.output, x, 1}};
-  return be.check(be->multiply(be.get(), gate_.floats(), rows, d.values(), output, 1, 0));
+  const sluice_product output[] = {{w.output, x, 1, 0}};
+  return be.check(be->multiply(be.get(), gate_.floats(), rows, d.values(), output, 1));
 }
 
 }  // namespace sluice::model

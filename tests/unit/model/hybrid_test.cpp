@@ -144,6 +144,60 @@ TEST(Hybrid, AttentionIsGatedPerElement) {
   EXPECT_NE(Loaded(gated).all(tokens), Loaded(plain).all(tokens));
 }
 
+// --- errors on the way ---
+
+int successes_left = 0;
+
+// A backend whose experts fail after a number of successes.
+const sluice_backend_api* failing_backend() {
+  static sluice_backend_api api = *cpu::cpu_backend();
+  api.experts = [](sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                   const sluice_expert* experts, int32_t count, float* out) -> int32_t {
+    if (successes_left-- <= 0) return 1;
+    return cpu::cpu_backend()->experts(backend, x, rows, dim, experts, count, out);
+  };
+  return &api;
+}
+
+TEST(Hybrid, AnErrorOnTheWayEmptiesTheSequence) {
+  Loaded model(random_model(hybrid()), 2, 1, failing_backend());
+  const Tokens tokens = some_tokens(20);
+  successes_left = 1000;
+  const Logits expected = model.all(tokens);
+  Sequence sequence = model.sequence();
+  model.run({{&sequence, tokens, true}});
+  const auto before = sequence.snapshot(SnapshotContent::kRecurrent);
+  for (const int successes : {0, 1}) {  // the first layer's state has changed, or both layers have
+    successes_left = successes;
+    Logits logits;
+    const Chunk chunk{&sequence, tokens, true};
+    EXPECT_FALSE(model->forward({&chunk, 1}, logits));
+    EXPECT_EQ(sequence.length(), 0);
+    successes_left = 1000;
+    ASSERT_TRUE(sequence.restore(*before));  // what was stored before is intact
+    EXPECT_EQ(sequence.length(), 20);
+  }
+  sequence.rewind(0);
+  EXPECT_EQ(model.run({{&sequence, tokens, true}}), expected);
+}
+
+TEST(Hybrid, AnErrorOnTheWayLeavesAttentionAsItWas) {
+  Loaded model(random_model({}), 2, 1, failing_backend());
+  const Tokens tokens = some_tokens(20), more = some_tokens(10, 2);
+  successes_left = 1000;
+  Sequence sequence = model.sequence(), other = model.sequence();
+  model.run({{&sequence, tokens, true}});
+  model.run({{&other, tokens, true}});
+  const Logits expected = model.run({{&other, more, true}});
+  successes_left = 1;
+  Logits logits;
+  const Chunk chunk{&sequence, tokens, true};
+  EXPECT_FALSE(model->forward({&chunk, 1}, logits));
+  EXPECT_EQ(sequence.length(), 20);
+  successes_left = 1000;
+  EXPECT_EQ(model.run({{&sequence, more, true}}), expected);
+}
+
 // --- snapshots ---
 
 class HybridSnapshot : public testing::Test {

@@ -20,8 +20,9 @@ using Logits = std::vector<float>;
 // A model in memory; its file is gone.
 class Loaded {
  public:
-  explicit Loaded(const test::TestModel& model, int threads = 2, int parts = 1) {
-    auto backend = compute::Backend::open(cpu::cpu_backend(), {threads, ""});
+  explicit Loaded(const test::TestModel& model, int threads = 2, int parts = 1,
+                  const sluice_backend_api* api = cpu::cpu_backend()) {
+    auto backend = compute::Backend::open(api, {threads, ""});
     if (!backend) throw std::runtime_error(backend.error().message);
     backend_ = std::make_unique<compute::Backend>(std::move(*backend));
     const test::TempFolder folder;
