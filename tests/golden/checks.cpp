@@ -5,15 +5,19 @@
 
 #include <algorithm>
 
+#include "compute/cpu/kernels.h"
+
 namespace sluice::golden {
 
 using engine::Engine;
 using engine::EngineOptions;
 using engine::Session;
 
-std::unique_ptr<Engine> load(const std::string& file, quant::Type cache, int64_t ubatch) {
+std::unique_ptr<Engine> load(const std::string& path, quant::Type cache, int64_t ubatch,
+                             const std::string& isa) {
   EngineOptions options;
-  options.model_path = model_path(file);
+  options.model_path = path;
+  options.isa = isa;
   options.cache = {cache, cache};
   options.threads = 2;
   options.ubatch = ubatch;
@@ -43,20 +47,24 @@ Run run(Engine& engine, const std::vector<int32_t>& tokens) {
 }
 
 void check_logits_of_every_position(const std::string& name) {
-  const auto engine = load(name + ".bf16.gguf", quant::Type::kF32);
-  const auto vocabulary = static_cast<size_t>(engine->model().config().vocabulary);
-  for (const Case& c : read_cases(name)) {
-    SCOPED_TRACE(c.name);
-    const auto errors = row_errors(run(*engine, c.tokens).logits,
-                                   read_floats(name + "." + c.name + ".logits.f32"), vocabulary);
-    EXPECT_LE(quantile(errors, 0.5), 2e-3);
-    EXPECT_LE(quantile(errors, 0.9), 5e-3);
-    testing::Test::RecordProperty(c.name + "_median", std::to_string(quantile(errors, 0.5)));
+  for (const char* isa : {"scalar", "avx2", "avx-vnni", "avx512"}) {
+    if (!cpu::select_kernels(isa)) continue;
+    const auto engine = load(model_path(name + ".bf16.gguf"), quant::Type::kF32, 512, isa);
+    const auto vocabulary = static_cast<size_t>(engine->model().config().vocabulary);
+    for (const Case& c : read_cases(name)) {
+      SCOPED_TRACE(c.name + ", " + isa);
+      const auto errors = row_errors(run(*engine, c.tokens).logits,
+                                     read_floats(name + "." + c.name + ".logits.f32"), vocabulary);
+      printf("%s %s: mean %.1e median %.1e\n", isa, c.name.c_str(), mean(errors),
+             quantile(errors, 0.5));
+      EXPECT_LE(quantile(errors, 0.5), 2e-3);
+      EXPECT_LE(quantile(errors, 0.9), 5e-3);
+    }
   }
 }
 
 void check_hidden_states_after_every_layer(const std::string& name) {
-  const auto engine = load(name + ".bf16.gguf", quant::Type::kF32);
+  const auto engine = load(model_path(name + ".bf16.gguf"), quant::Type::kF32);
   const auto dim = static_cast<size_t>(engine->model().config().dim);
   for (const Case& c : read_cases(name)) {
     const auto hidden = run(*engine, c.tokens).hidden;
@@ -76,7 +84,7 @@ void check_hidden_states_after_every_layer(const std::string& name) {
 }
 
 void check_greedy_continuation(const std::string& name, int least) {
-  const auto engine = load(name + ".bf16.gguf", quant::Type::kF32);
+  const auto engine = load(model_path(name + ".bf16.gguf"), quant::Type::kF32);
   int compared = 0;
   for (const Case& c : read_cases(name)) {
     auto session = Session::create(*engine);
@@ -96,8 +104,8 @@ void check_greedy_continuation(const std::string& name, int least) {
 }
 
 void check_batch_size_does_not_change_the_answer(const std::string& name, const std::string& file) {
-  const auto whole = load(file, quant::Type::kF16);
-  const auto pieces = load(file, quant::Type::kF16, 7);
+  const auto whole = load(model_path(file), quant::Type::kF16);
+  const auto pieces = load(model_path(file), quant::Type::kF16, 7);
   for (const Case& c : read_cases(name))
     EXPECT_EQ(run(*whole, c.tokens).logits, run(*pieces, c.tokens).logits) << file << " " << c.name;
 }

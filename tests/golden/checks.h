@@ -13,8 +13,8 @@
 namespace sluice::golden {
 
 // Throws on errors. Two threads.
-std::unique_ptr<engine::Engine> load(const std::string& file, quant::Type cache,
-                                     int64_t ubatch = 512);
+std::unique_ptr<engine::Engine> load(const std::string& path, quant::Type cache,
+                                     int64_t ubatch = 512, const std::string& isa = "");
 
 struct Run {
   std::vector<float> logits;               // of every token
@@ -22,7 +22,8 @@ struct Run {
 };
 Run run(engine::Engine& engine, const std::vector<int32_t>& tokens);
 
-// Error of the logits: median at most 0.002 of their deviation, with a float cache.
+// Error of the logits: median at most 0.002 of their deviation, with a float cache, at every level
+// of this machine.
 void check_logits_of_every_position(const std::string& name);
 // The same for the hidden states after every layer.
 void check_hidden_states_after_every_layer(const std::string& name);

@@ -32,7 +32,7 @@ class Qwen3MoeQuantised : public testing::TestWithParam<QuantisedBar> {};
 
 TEST_P(Qwen3MoeQuantised, ErrorIsAtMostTheBar) {
   const std::string name = std::string("qwen3moe-tiny.") + GetParam().type;
-  const auto engine = load(name + ".gguf", quant::Type::kF32);
+  const auto engine = load(model_path(name + ".gguf"), quant::Type::kF32);
   const auto vocabulary = static_cast<size_t>(engine->model().config().vocabulary);
   for (const Case& c : read_cases("qwen3moe-tiny")) {
     if (c.name == "chat") continue;  // no reference for it
