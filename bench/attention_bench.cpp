@@ -19,11 +19,6 @@
 #include "peak.h"
 
 namespace sluice::bench {
-namespace {
-
-using quant::Type;
-
-constexpr int64_t kHeads = 32, kKvHeads = 4, kHeadDim = 128;
 
 double float_peak(const std::string& level, int threads) {
 #if defined(__x86_64__)
@@ -41,6 +36,12 @@ double float_peak(const std::string& level, int threads) {
 #endif
   return 0;
 }
+
+namespace {
+
+using quant::Type;
+
+constexpr int64_t kHeads = 32, kKvHeads = 4, kHeadDim = 128;
 
 void attention(benchmark::State& state, const std::string& level, Type type, int64_t rows,
                int64_t depth) {

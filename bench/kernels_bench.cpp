@@ -198,6 +198,7 @@ void register_products() {
 int main(int argc, char** argv) {
   sluice::bench::register_products();
   sluice::bench::register_attention();
+  sluice::bench::register_delta();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 
 #include "base/thread_pool.h"
 
@@ -28,6 +29,11 @@ double best_seconds(int runs, const Body& body) {
 // Bytes per second that the pool's threads read from memory.
 double read_bandwidth(ThreadPool& pool);
 
+// Multiplications and additions of floats per second that the level's instructions do at best; 0:
+// unknown.
+double float_peak(const std::string& level, int threads);
+
 void register_attention();
+void register_delta();
 
 }  // namespace sluice::bench

@@ -68,6 +68,28 @@ typedef struct sluice_span {
   int64_t position;
 } sluice_span;
 
+/* One layer's recurrent memory of one sequence, and that sequence's rows in the batch: `rows`
+ * consecutive rows from `first_row`, at positions position .. position + rows - 1. At position 0
+ * the memory counts as zero, whatever it holds. Both parts are float32:
+ * conv [taps - 1, channels]: the last inputs of the short convolution, oldest first.
+ * state [value_heads, value_dim / 32, key_dim, 32]: for each value head a matrix of key_dim x
+ * value_dim, in strips of 32 value elements. */
+typedef struct sluice_recurrent_span {
+  float* conv;
+  float* state;
+  int64_t first_row;
+  int64_t rows;
+  int64_t position;
+} sluice_recurrent_span;
+
+/* The heads of a gated delta rule: value head n reads key head n / (value_heads / key_heads). */
+typedef struct sluice_delta_heads {
+  int32_t key_heads;
+  int32_t value_heads; /* a multiple of key_heads */
+  int32_t key_dim;
+  int32_t value_dim; /* a multiple of 32 */
+} sluice_delta_heads;
+
 /* One expert and the rows that chose it: y = down(silu(gate x) * (up x)), out[row] += weight * y.
  */
 typedef struct sluice_expert {
@@ -154,6 +176,39 @@ typedef struct sluice_backend_api {
   /* out [count, dim] = the given rows of x. rows: host. */
   int32_t (*gather)(sluice_backend*, const float* x, const int32_t* rows, int64_t count,
                     int64_t dim, float* out);
+
+  /* Causal convolution of each channel over time, then SiLU. Row r of a span becomes
+   * silu(sum over j < taps of weight[j] * input[r - (taps - 1) + j]); inputs before the span's
+   * first row come from its memory, which afterwards holds the last taps - 1 inputs. x, out [batch
+   * rows, channels], weight [taps, channels]. */
+  int32_t (*short_conv)(sluice_backend*, const sluice_recurrent_span* spans, int32_t span_count,
+                        const float* x, const float* weight, int64_t taps, int64_t channels,
+                        float* out);
+
+  /* The gated delta rule (arXiv 2412.06464), in float32. For each row, in the order of the
+   * positions, and each value head n with its state S [key_dim, value_dim]:
+   *   S = exp(a[n] * softplus(ba's a + bias[n])) * S
+   *   S = S + k (sigmoid(ba's b) * (v - S^T k))^T
+   *   out[n] = S^T q
+   * qkv [batch rows, 2 * key_heads * key_dim + value_heads * value_dim] = q, k, v heads; q and k
+   * are first scaled to x / sqrt(sum(x^2) + eps), and q by 1 / sqrt(key_dim) besides.
+   * ba [batch rows, 2 * value_heads]: for each key head the b of its value heads, then their a.
+   * a (negative), bias [value_heads]; out [batch rows, value_heads * value_dim]. Step by step or in
+   * chunks is the backend's choice; the state does not tell them apart. */
+  int32_t (*delta_rule)(sluice_backend*, const sluice_recurrent_span* spans, int32_t span_count,
+                        const sluice_delta_heads* heads, const float* qkv, const float* ba,
+                        const float* a, const float* bias, float eps, float* out);
+
+  /* In place: gate = silu(gate) * rms_norm(x), per row of `dim` floats, weight [dim]. */
+  int32_t (*gated_norm)(sluice_backend*, const float* x, const float* weight, int64_t rows,
+                        int64_t dim, float eps, float* gate);
+
+  /* In place: x = x * sigmoid(gate), `count` floats. */
+  int32_t (*sigmoid_gate)(sluice_backend*, const float* gate, int64_t count, float* x);
+
+  /* out (host) [rows] = sigmoid(weight . x), in float32; x [rows, dim], weight [dim]. */
+  int32_t (*row_gate)(sluice_backend*, const float* x, int64_t rows, int64_t dim,
+                      const float* weight, float* out);
 } sluice_backend_api;
 
 /* The one symbol of a backend that is a shared object. */

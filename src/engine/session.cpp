@@ -31,6 +31,15 @@ Status Session::check(std::span<const text::Token> tokens) const {
   return {};
 }
 
+Status Session::read(const model::Chunk& chunk, const model::Observer& observer) {
+  const Status done = engine_->model().forward({&chunk, 1}, logits_, observer);
+  if (done)
+    tokens_.insert(tokens_.end(), chunk.tokens.begin(), chunk.tokens.end());
+  else
+    tokens_.resize(static_cast<size_t>(length()));  // the model may have lost what came before
+  return done;
+}
+
 Status Session::feed(std::span<const text::Token> tokens, const std::atomic<bool>* cancel) {
   SLUICE_TRY(check(tokens));
   const auto step = static_cast<size_t>(engine_->options().ubatch);
@@ -39,8 +48,7 @@ Status Session::feed(std::span<const text::Token> tokens, const std::atomic<bool
       return fail(ErrorKind::kCancelled, "cancelled");
     const auto part = tokens.subspan(begin, std::min(step, tokens.size() - begin));
     const model::Chunk chunk{&sequence_, part, false};
-    SLUICE_TRY(engine_->model().forward({&chunk, 1}, logits_));
-    tokens_.insert(tokens_.end(), part.begin(), part.end());
+    SLUICE_TRY(read(chunk, nullptr));
   }
   return {};
 }
@@ -54,8 +62,7 @@ Status Session::feed_all_logits(std::span<const text::Token> tokens,
   for (size_t begin = 0; begin < tokens.size(); begin += step) {
     const auto part = tokens.subspan(begin, std::min(step, tokens.size() - begin));
     const model::Chunk chunk{&sequence_, part, true};
-    SLUICE_TRY(engine_->model().forward({&chunk, 1}, logits_, observer));
-    tokens_.insert(tokens_.end(), part.begin(), part.end());
+    SLUICE_TRY(read(chunk, observer));
     const Status taken = sink(logits_);
     // logits() speaks of the last token alone.
     logits_.erase(logits_.begin(), logits_.end() - engine_->model().config().vocabulary);
@@ -66,8 +73,7 @@ Status Session::feed_all_logits(std::span<const text::Token> tokens,
 
 void Session::truncate(int64_t length) {
   SLUICE_CHECK(length >= 0 && length <= this->length(), "truncate beyond the end");
-  sequence_.set_length(length);
-  tokens_.resize(static_cast<size_t>(length));
+  tokens_.resize(static_cast<size_t>(sequence_.rewind(length)));
   logits_.clear();
 }
 
@@ -77,6 +83,7 @@ Result<int64_t> Session::reuse(std::span<const text::Token> tokens,
   auto kept = static_cast<int64_t>(same.first - tokens_.begin());
   kept = std::min(kept, std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0));
   truncate(kept);
+  kept = this->length();
   SLUICE_TRY(feed(tokens.subspan(static_cast<size_t>(kept)), cancel));
   return kept;
 }

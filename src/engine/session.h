@@ -38,7 +38,8 @@ class Session {
   // Of the last token read. Valid until the next call; may be changed by the caller.
   std::span<float> logits() { return logits_; }
 
-  // Forgets everything from `length` on. The logits are gone.
+  // Forgets everything from `length` on, or all where the model cannot go back to `length` (see
+  // model::Sequence::rewind). The logits are gone.
   void truncate(int64_t length);
 
   // Makes the session hold exactly `tokens`, reading only what comes after the common beginning (at
@@ -49,6 +50,7 @@ class Session {
  private:
   Session(Engine& engine, model::Sequence sequence)
       : engine_(&engine), sequence_(std::move(sequence)) {}
+  Status read(const model::Chunk& chunk, const model::Observer& observer);
   Status check(std::span<const text::Token> tokens) const;
 
   Engine* engine_;

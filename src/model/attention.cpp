@@ -10,7 +10,17 @@ Result<AttentionWeights> Attention::bind(Weights& weights, const std::string& pr
   const int64_t q_rows = config.heads * config.head_dim;
   const int64_t kv_rows = config.kv_heads * config.head_dim;
   AttentionWeights bound{};
-  if (weights.has(prefix + "attn_qkv.weight")) {
+  if (config.attention_gate) {
+    // Of each head the query's rows, then the gate's.
+    const int64_t parts[] = {config.head_dim, config.head_dim};
+    SLUICE_ASSIGN(
+        const sluice_matrix joint,
+        weights.regrouped_matrix(prefix + "attn_q.weight", config.dim, config.heads, parts));
+    bound.q = row_range(joint, 0, q_rows);
+    bound.gate = row_range(joint, q_rows, q_rows);
+    SLUICE_ASSIGN(bound.k, weights.matrix(prefix + "attn_k.weight", config.dim, kv_rows));
+    SLUICE_ASSIGN(bound.v, weights.matrix(prefix + "attn_v.weight", config.dim, kv_rows));
+  } else if (weights.has(prefix + "attn_qkv.weight")) {
     SLUICE_ASSIGN(const sluice_matrix joint,
                   weights.matrix(prefix + "attn_qkv.weight", config.dim, q_rows + 2 * kv_rows));
     bound.q = row_range(joint, 0, q_rows);
@@ -31,6 +41,8 @@ Status Attention::reserve(int64_t rows) {
   const auto floats = [&](int64_t n) { return static_cast<size_t>(rows * n) * sizeof(float); };
   SLUICE_TRY(q_.reserve(floats(config_->heads * config_->head_dim)));
   SLUICE_TRY(mixed_.reserve(floats(config_->heads * config_->head_dim)));
+  if (config_->attention_gate)
+    SLUICE_TRY(gate_.reserve(floats(config_->heads * config_->head_dim)));
   SLUICE_TRY(k_.reserve(floats(config_->kv_heads * config_->head_dim)));
   SLUICE_TRY(v_.reserve(floats(config_->kv_heads * config_->head_dim)));
   SLUICE_TRY(cos_.reserve(floats(config_->rope.dims / 2)));
@@ -51,9 +63,11 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   const auto spans = static_cast<int32_t>(batch.spans.size());
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
 
-  const sluice_product inputs[] = {
-      {w.q, q_.floats(), 0, 0}, {w.k, k_.floats(), 0, 1}, {w.v, v_.floats(), 0, 1}};
-  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, 3)));
+  const sluice_product inputs[] = {{w.q, q_.floats(), 0, 0},
+                                   {w.k, k_.floats(), 0, 1},
+                                   {w.v, v_.floats(), 0, 1},
+                                   {w.gate, gate_.floats(), 0, 0}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, c.attention_gate ? 4 : 3)));
   SLUICE_TRY(
       be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim, c.heads * c.head_dim,
                              w.q_norm, c.eps, cos_.floats(), sin_.floats(), c.rope.dims)));
@@ -63,6 +77,9 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   SLUICE_TRY(be.check(be->kv_store(be.get(), batch.spans.data(), spans, k_.floats(), v_.floats())));
   SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
                                     scale, mixed_.floats())));
+  if (c.attention_gate)
+    SLUICE_TRY(be.check(
+        be->sigmoid_gate(be.get(), gate_.floats(), rows * c.heads * c.head_dim, mixed_.floats())));
   const sluice_product output[] = {{w.output, x, 1, 1}};
   return be.check(be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1));
 }

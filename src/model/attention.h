@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouped-query attention with per-head q and k norms and rotary embedding.
+// Grouped-query attention with per-head q and k norms, rotary embedding, and in some models a gate
+// on its result.
 #pragma once
 
 #include "model/batch.h"
@@ -9,6 +10,7 @@ namespace sluice::model {
 
 struct AttentionWeights {
   sluice_matrix q, k, v, output;
+  sluice_matrix gate;   // like q; no data without Config::attention_gate
   const float* q_norm;  // [head_dim]
   const float* k_norm;
 };
@@ -22,6 +24,7 @@ class Attention {
         k_(backend),
         v_(backend),
         mixed_(backend),
+        gate_(backend),
         cos_(backend),
         sin_(backend) {}
 
@@ -32,13 +35,14 @@ class Attention {
   Status reserve(int64_t rows);
   // Puts the batch's rotary angles where the backend can read them; once per batch.
   Status begin(const Batch& batch);
-  // x += output(attention(h)); h and x [rows, dim].
+  // x += output(attention(h) * sigmoid(gate(h))), the factor where there is a gate; h and x [rows,
+  // dim]. The batch's spans must be at this layer's cache.
   Status run(const AttentionWeights& weights, const Batch& batch, const float* h, float* x);
 
  private:
   const compute::Backend* backend_;
   const Config* config_;
-  compute::DeviceArray q_, k_, v_, mixed_, cos_, sin_;
+  compute::DeviceArray q_, k_, v_, mixed_, gate_, cos_, sin_;
 };
 
 }  // namespace sluice::model

@@ -8,6 +8,7 @@ namespace sluice::model {
 void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
   tokens.clear();
   spans.clear();
+  recurrent.clear();
   sequences.clear();
   wanted.clear();
   for (const Chunk& chunk : chunks) {
@@ -16,6 +17,7 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     span.rows = static_cast<int64_t>(chunk.tokens.size());
     span.position = chunk.sequence->length();
     spans.push_back(span);
+    recurrent.push_back({nullptr, nullptr, span.first_row, span.rows, span.position});
     sequences.push_back(chunk.sequence);
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
     for (int64_t r = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0); r < span.rows; ++r)
@@ -31,13 +33,24 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     }
 }
 
-void Batch::select_layer(int64_t layer) {
+void Batch::select_cache(int64_t layer) {
   for (size_t i = 0; i < spans.size(); ++i) spans[i].kv = sequences[i]->kv(layer);
+}
+
+void Batch::select_recurrent(int64_t layer) {
+  for (size_t i = 0; i < recurrent.size(); ++i) {
+    recurrent[i].conv = sequences[i]->conv(layer);
+    recurrent[i].state = sequences[i]->state(layer);
+  }
 }
 
 void Batch::commit() const {
   for (size_t i = 0; i < spans.size(); ++i)
-    sequences[i]->set_length(spans[i].position + spans[i].rows);
+    sequences[i]->advance(spans[i].position + spans[i].rows);
+}
+
+void Batch::abandon() const {
+  for (Sequence* sequence : sequences) sequence->abandon();
 }
 
 }  // namespace sluice::model

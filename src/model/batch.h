@@ -12,19 +12,24 @@
 namespace sluice::model {
 
 struct Batch {
-  std::vector<int32_t> tokens;       // [rows]
-  std::vector<sluice_span> spans;    // one per chunk; kv is set per layer
-  std::vector<Sequence*> sequences;  // one per chunk
-  std::vector<int32_t> wanted;       // rows whose logits are wanted
-  std::vector<float> cos, sin;       // [rows, rotary / 2]
+  std::vector<int32_t> tokens;                   // [rows]
+  std::vector<sluice_span> spans;                // one per chunk; kv is set per layer
+  std::vector<sluice_recurrent_span> recurrent;  // the same for recurrent layers
+  std::vector<Sequence*> sequences;              // one per chunk
+  std::vector<int32_t> wanted;                   // rows whose logits are wanted
+  std::vector<float> cos, sin;                   // [rows, rotary / 2]
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 
   void assign(std::span<const Chunk> chunks, const Rope& rope);
-  // Points every span at a layer's cache.
-  void select_layer(int64_t layer);
+  // Points every span at the cache of the `layer`-th layer that has one.
+  void select_cache(int64_t layer);
+  // Points every recurrent span at the memory of the `layer`-th recurrent layer.
+  void select_recurrent(int64_t layer);
   // Makes the stored positions part of the sequences.
   void commit() const;
+  // After an error on the way.
+  void abandon() const;
 };
 
 }  // namespace sluice::model

@@ -98,6 +98,56 @@ Result<RopeConfig> read_rope(const gguf::Gguf& file, const Keys& keys, int64_t h
   return rope;
 }
 
+// A key of the file that must be a multiple of another quantity.
+Status divides(const Keys& keys, const char* key, int64_t value, const char* by, int64_t divisor) {
+  if (value % divisor == 0) return {};
+  return fail(ErrorKind::kBadFile, "{}: {}{} is {}, must be a multiple of {} {}", keys.path(),
+              keys.prefix(), key, value, by, divisor);
+}
+
+// Which layers are recurrent: a list, or all but every n-th.
+Result<std::vector<bool>> read_layer_kinds(const gguf::Gguf& file, const Keys& keys,
+                                           int64_t layers) {
+  SLUICE_ASSIGN(const int64_t interval, keys.count_or("full_attention_interval", 4, 1, kMaxLayers));
+  std::vector<bool> recurrent;
+  for (int64_t n = 0; n < layers; ++n) recurrent.push_back((n + 1) % interval != 0);
+  const std::string name = keys.prefix() + "attention.recurrent_layers";
+  const gguf::Value* value = file.find(name);
+  if (!value) return recurrent;
+  const auto* array = std::get_if<gguf::Array>(&value->data);
+  const auto* list = array ? std::get_if<std::vector<bool>>(&array->elements) : nullptr;
+  if (!list || static_cast<int64_t>(list->size()) < layers)
+    return fail(ErrorKind::kBadFile, "{}: {} must be an array of bool for each of {} layers",
+                keys.path(), name, layers);
+  recurrent.assign(list->begin(), list->begin() + layers);
+  return recurrent;
+}
+
+// What qwen3next has besides attention and experts.
+Status read_hybrid(const gguf::Gguf& file, const Keys& keys, Config& config) {
+  SLUICE_ASSIGN(const int64_t drafting, keys.count_or("nextn_predict_layers", 0, 0,
+                                                      static_cast<uint64_t>(config.layers - 1)));
+  config.layers -= drafting;
+  config.attention_gate = true;
+  SLUICE_ASSIGN(config.shared_expert_hidden,
+                keys.count_or("expert_shared_feed_forward_length", 0, 0, kMaxDim));
+  DeltaNetConfig& d = config.delta_net;
+  SLUICE_ASSIGN(d.conv_taps, keys.count("ssm.conv_kernel", 1, 16));
+  SLUICE_ASSIGN(d.key_dim, keys.count("ssm.state_size", 1, 1024));
+  SLUICE_ASSIGN(d.key_heads, keys.count("ssm.group_count", 1, 4096));
+  SLUICE_ASSIGN(d.value_heads, keys.count("ssm.time_step_rank", 1, 4096));
+  SLUICE_ASSIGN(const int64_t values, keys.count("ssm.inner_size", 1, kMaxDim));
+  SLUICE_TRY(divides(keys, "ssm.time_step_rank", d.value_heads, "ssm.group_count", d.key_heads));
+  SLUICE_TRY(divides(keys, "ssm.inner_size", values, "ssm.time_step_rank", d.value_heads));
+  d.value_dim = values / d.value_heads;
+  if (d.value_dim % 32)
+    return fail(ErrorKind::kUnsupported,
+                "{}: {}ssm.inner_size {} gives {} heads of {}: the size must be a multiple of 32",
+                keys.path(), keys.prefix(), values, d.value_heads, d.value_dim);
+  SLUICE_ASSIGN(config.recurrent, read_layer_kinds(file, keys, config.layers));
+  return {};
+}
+
 }  // namespace
 
 Result<Config> Config::read(const gguf::Gguf& file, const RopeOverride& rope) {
@@ -146,6 +196,8 @@ Result<Config> Config::read(const gguf::Gguf& file, const RopeOverride& rope) {
   } else {
     SLUICE_ASSIGN(config.hidden, keys.count("feed_forward_length", 1, kMaxDim));
   }
+
+  if (config.architecture == "qwen3next") SLUICE_TRY(read_hybrid(file, keys, config));
 
   const gguf::Tensor* embedding = file.find_tensor("token_embd.weight");
   if (!embedding)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "gguf/gguf.h"
@@ -30,10 +31,23 @@ struct RopeConfig {
   double extrapolation = 1, attention_factor = 1, beta_fast = 32, beta_slow = 1;  // YaRN
 };
 
+// The recurrent layers of a hybrid model (gated delta net).
+struct DeltaNetConfig {
+  int64_t conv_taps = 0;
+  int64_t key_heads = 0;
+  int64_t value_heads = 0;  // a multiple of key_heads
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
+
+  int64_t keys() const { return key_heads * key_dim; }
+  int64_t values() const { return value_heads * value_dim; }
+  int64_t channels() const { return 2 * keys() + values(); }  // q, k, v
+};
+
 struct Config {
   std::string architecture;
-  std::string name;  // general.name, may be empty
-  int64_t layers = 0;
+  std::string name;     // general.name, may be empty
+  int64_t layers = 0;   // of the main model: blocks that only draft further tokens not counted
   int64_t context = 0;  // positions it was trained for (extended by rope scaling)
   int64_t dim = 0;
   int64_t heads = 0;
@@ -46,6 +60,10 @@ struct Config {
   int64_t experts = 0;  // 0: dense
   int64_t experts_used = 0;
   int64_t expert_hidden = 0;
+  int64_t shared_expert_hidden = 0;  // 0: none
+  bool attention_gate = false;       // attn_q gives a query and a gate
+  DeltaNetConfig delta_net;          // used where a layer is recurrent
+  std::vector<bool> recurrent;       // by layer; empty: none is
 
   // kBadFile naming the key; kUnsupported for an architecture that the registry does not know.
   static Result<Config> read(const gguf::Gguf& file, const RopeOverride& rope);

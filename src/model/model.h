@@ -41,7 +41,8 @@ class Model {
 
   // Runs the chunks as one batch. logits is resized to [wanted rows, vocabulary], in the chunks'
   // order. Token ids must be in the vocabulary and the sequences long enough (checked by the
-  // caller). After an error the sequences have their old length. Not for concurrent calls.
+  // caller). After an error the sequences have their old length, or 0 where they have recurrent
+  // state, which cannot be taken back. Not for concurrent calls.
   virtual Status forward(std::span<const Chunk> chunks, std::vector<float>& logits,
                          const Observer& observer = nullptr) = 0;
 };

@@ -3,6 +3,27 @@
 
 namespace sluice::model {
 
+Result<MoeWeights> Moe::bind(Weights& weights, const std::string& prefix, const Config& config,
+                             int layer) {
+  MoeWeights bound{};
+  bound.layer = layer;
+  SLUICE_ASSIGN(bound.router,
+                weights.matrix(prefix + "ffn_gate_inp.weight", config.dim, config.experts));
+  SLUICE_ASSIGN(bound.stack,
+                weights.experts(prefix, config.dim, config.expert_hidden, config.experts));
+  const int64_t shared = config.shared_expert_hidden;
+  if (shared == 0) return bound;
+  SLUICE_ASSIGN(bound.shared_weight,
+                weights.vector(prefix + "ffn_gate_inp_shexp.weight", config.dim));
+  SLUICE_ASSIGN(bound.shared_gate,
+                weights.matrix(prefix + "ffn_gate_shexp.weight", config.dim, shared));
+  SLUICE_ASSIGN(bound.shared_up,
+                weights.matrix(prefix + "ffn_up_shexp.weight", config.dim, shared));
+  SLUICE_ASSIGN(bound.shared_down,
+                weights.matrix(prefix + "ffn_down_shexp.weight", shared, config.dim));
+  return bound;
+}
+
 void Moe::group_by_expert(int64_t rows) {
   const auto assignments = static_cast<size_t>(rows * used_);
   start_.assign(static_cast<size_t>(experts_) + 1, 0);
@@ -50,6 +71,15 @@ Status Moe::run(const MoeWeights& w, const residency::ExpertCache& cache, const 
         row_weights_.data() + first,
         static_cast<int32_t>(end - first),
     });
+  }
+  if (w.shared_weight) {
+    while (static_cast<int64_t>(every_row_.size()) < rows)
+      every_row_.push_back(static_cast<int32_t>(every_row_.size()));
+    shared_weights_.resize(static_cast<size_t>(rows));
+    SLUICE_TRY(be.check(
+        be->row_gate(be.get(), h, rows, w.stack.dim, w.shared_weight, shared_weights_.data())));
+    jobs_.push_back({w.shared_gate, w.shared_up, w.shared_down, every_row_.data(),
+                     shared_weights_.data(), static_cast<int32_t>(rows)});
   }
   return be.check(be->experts(be.get(), h, rows, w.stack.dim, jobs_.data(),
                               static_cast<int32_t>(jobs_.size()), out));

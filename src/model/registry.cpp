@@ -7,6 +7,7 @@ namespace {
 constexpr Architecture kArchitectures[] = {
     {"qwen3", load_qwen3},
     {"qwen3moe", load_qwen3},
+    {"qwen3next", load_qwen3_next},
 };
 
 }  // namespace

@@ -21,7 +21,7 @@ struct Architecture {
 
 // nullptr when unknown.
 const Architecture* find_architecture(std::string_view name);
-// "qwen3, qwen3moe"
+// "qwen3, qwen3moe, qwen3next"
 std::string architecture_names();
 
 // Reads the hyperparameters and loads all weights. `backend` must outlive the model.
@@ -31,5 +31,8 @@ Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOver
 // Loaders, one per file of this folder.
 Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf&, const Config&, const compute::Backend&,
                                           int threads);
+
+Result<std::unique_ptr<Model>> load_qwen3_next(const gguf::Gguf&, const Config&,
+                                               const compute::Backend&, int threads);
 
 }  // namespace sluice::model

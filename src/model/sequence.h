@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model remembers of one sequence: the key-value cache of every attention layer.
+// What a model remembers of one sequence: the key-value cache of every attention layer, which can
+// be cut back to any position, and the state of every recurrent layer, which cannot.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 
 #include "base/result.h"
 #include "compute/backend.h"
+#include "model/snapshot.h"
 #include "quant/quant.h"
 
 namespace sluice::model {
@@ -19,9 +21,13 @@ struct CacheTypes {
 class Sequence {
  public:
   struct Shape {
-    int64_t layers;
-    int64_t kv_heads;
-    int64_t head_dim;
+    int64_t layers = 0;  // with a key-value cache
+    int64_t kv_heads = 0;
+    int64_t head_dim = 0;
+    int64_t recurrent_layers = 0;
+    int64_t conv_floats = 0;   // of one recurrent layer, see sluice_recurrent_span
+    int64_t state_floats = 0;  // likewise
+    uint64_t model = 0;        // which weights made it: snapshots of others are refused
   };
 
   // kUsage when a type cannot be used with this head size, kTooLarge when memory is out.
@@ -29,18 +35,56 @@ class Sequence {
                                  int64_t capacity, const CacheTypes& types);
 
   int64_t capacity() const { return capacity_; }
-  int64_t length() const { return length_; }  // positions that are stored
-  void set_length(int64_t length) { length_ = length; }
+  int64_t length() const { return length_; }  // positions that are remembered
+  // Of the `layer`-th layer with a cache, and of the `layer`-th recurrent one.
   const sluice_kv& kv(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
-  uint64_t bytes() const { return memory_.bytes(); }
+  float* conv(int64_t layer) const;
+  float* state(int64_t layer) const;
+
+  // Bytes reserved for `capacity` positions; those of the cache cost nothing until touched.
+  uint64_t bytes() const { return memory_.bytes() + recurrent_.bytes(); }
+  // Bytes of the recurrent part, which does not grow with the positions.
+  uint64_t recurrent_bytes() const { return recurrent_.bytes(); }
+
+  // Positions [length(), length) have been computed.
+  void advance(int64_t length);
+  // Forgets positions from `length` on and returns the length reached: with recurrent layers only
+  // the present length and 0 can be. The rest must be read again, or comes from a snapshot.
+  int64_t rewind(int64_t length);
+  // A forward pass ended halfway: what it may have changed is forgotten. Keys and values were only
+  // appended; recurrent states are lost, and the length becomes 0.
+  void abandon();
+
+  // A copy of the memory at length(). kRecurrent leaves out the keys and values: they stay here,
+  // and the snapshot can come back as long as its positions have not been computed anew. kAll can
+  // be restored into any sequence of the same model and cache types. kTooLarge when memory is out.
+  Result<Snapshot> snapshot(SnapshotContent content) const;
+  // Back to the snapshot. kUsage, with nothing changed, when it is of another model, of other cache
+  // types, too long, or its keys and values are gone.
+  Status restore(const Snapshot& snapshot);
 
  private:
-  explicit Sequence(const compute::Backend& backend) : memory_(backend) {}
+  explicit Sequence(const compute::Backend& backend)
+      : backend_(&backend), memory_(backend), recurrent_(backend) {}
+  Status check(const SnapshotHeader& header) const;
+  SnapshotHeader header(SnapshotContent content) const;
+  // Calls f(device address, bytes) for the stored part of every head's keys and values.
+  template <class F>
+  Status each_cache_part(int64_t length, const F& f) const;
 
+  const compute::Backend* backend_;
+  Shape shape_;
+  CacheTypes types_;
   compute::DeviceArray memory_;
+  compute::DeviceArray recurrent_;
   std::vector<sluice_kv> layers_;
   int64_t capacity_ = 0;
   int64_t length_ = 0;
+  // For snapshots without keys and values: who holds them, how many positions are intact, and
+  // where positions were computed anew, in the order of events.
+  uint64_t id_ = 0;
+  int64_t intact_ = 0;
+  std::vector<int64_t> overwritten_from_;
 };
 
 }  // namespace sluice::model

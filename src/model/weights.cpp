@@ -3,6 +3,8 @@
 
 #include <fmt/ranges.h>
 
+#include <cstring>
+
 namespace sluice::model {
 namespace {
 
@@ -52,23 +54,86 @@ Result<sluice_matrix> Weights::matrix(const std::string& name, int64_t cols, int
   return sluice_matrix{data, static_cast<uint32_t>(tensor->type), cols, rows};
 }
 
-Result<const float*> Weights::vector(const std::string& name, int64_t n) {
-  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {n, 1, 1, 1}));
-  const quant::Traits& format = quant::traits(tensor->type);
+Result<sluice_matrix> Weights::regrouped_matrix(const std::string& name, int64_t cols,
+                                                int64_t groups, std::span<const int64_t> parts) {
+  int64_t group_rows = 0;
+  for (const int64_t part : parts) group_rows += part;
+  const int64_t rows = groups * group_rows;
+  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {cols, rows, 1, 1}));
+  std::vector<uint8_t> raw(static_cast<size_t>(tensor->bytes)), ordered(raw.size());
+  SLUICE_TRY(file_->read(*tensor, raw));
+  const size_t row = quant::row_bytes(tensor->type, cols);
+  uint8_t* to = ordered.data();
+  int64_t first = 0;
+  for (const int64_t part : parts) {
+    const size_t bytes = static_cast<size_t>(part) * row;
+    for (int64_t group = 0; group < groups; ++group, to += bytes)
+      std::memcpy(to, raw.data() + static_cast<size_t>(group * group_rows + first) * row, bytes);
+    first += part;
+  }
+  SLUICE_ASSIGN(void* data, upload(ordered.data(), ordered.size()));
+  return sluice_matrix{data, static_cast<uint32_t>(tensor->type), cols, rows};
+}
+
+Result<void*> Weights::upload(const void* data, size_t bytes) {
+  compute::DeviceArray& memory = memory_.emplace_back(*backend_);
+  SLUICE_TRY(memory.reserve(bytes));
+  SLUICE_TRY(backend_->check((*backend_)->upload(backend_->get(), memory.data(), data, bytes)));
+  bytes_ += bytes;
+  return memory.data();
+}
+
+Result<std::vector<float>> Weights::floats(const gguf::Tensor& tensor) const {
+  const quant::Traits& format = quant::traits(tensor.type);
   if (!format.is_float)
     return fail(ErrorKind::kUnsupported, "{}: tensor {} is {}, must be F32, F16 or BF16",
-                file_->files().front()->name(), name, format.name);
-  std::vector<uint8_t> raw(static_cast<size_t>(tensor->bytes));
-  SLUICE_TRY(file_->read(*tensor, raw));
-  std::vector<float> values(static_cast<size_t>(n));
-  format.decode(raw.data(), n, values.data());
-  compute::DeviceArray& memory = memory_.emplace_back(*backend_);
-  const size_t bytes = values.size() * sizeof(float);
-  SLUICE_TRY(memory.reserve(bytes));
-  SLUICE_TRY(
-      backend_->check((*backend_)->upload(backend_->get(), memory.data(), values.data(), bytes)));
-  bytes_ += bytes;
-  return static_cast<const float*>(memory.data());
+                file_->files().front()->name(), tensor.name, format.name);
+  std::vector<uint8_t> raw(static_cast<size_t>(tensor.bytes));
+  SLUICE_TRY(file_->read(tensor, raw));
+  int64_t count = 1;
+  for (const int64_t n : tensor.shape) count *= n;
+  std::vector<float> values(static_cast<size_t>(count));
+  format.decode(raw.data(), count, values.data());
+  return values;
+}
+
+Result<const float*> Weights::vector(const std::string& name, int64_t n) {
+  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {n, 1, 1, 1}));
+  SLUICE_ASSIGN(const std::vector<float> values, floats(*tensor));
+  SLUICE_ASSIGN(void* data, upload(values.data(), values.size() * sizeof(float)));
+  return static_cast<const float*>(data);
+}
+
+Result<const float*> Weights::transposed(const std::string& name, int64_t cols, int64_t rows) {
+  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {cols, rows, 1, 1}));
+  SLUICE_ASSIGN(const std::vector<float> values, floats(*tensor));
+  std::vector<float> turned(values.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c)
+      turned[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * cols + c)];
+  SLUICE_ASSIGN(void* data, upload(turned.data(), turned.size() * sizeof(float)));
+  return static_cast<const float*>(data);
+}
+
+Result<uint64_t> Weights::fingerprint() const {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  const auto add = [&](const void* data, size_t bytes) {
+    for (size_t i = 0; i < bytes; ++i)
+      hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3;
+  };
+  for (const gguf::Tensor& tensor : file_->tensors()) {
+    add(tensor.name.data(), tensor.name.size());
+    add(tensor.shape.data(), sizeof(tensor.shape));
+    add(&tensor.type, sizeof(tensor.type));
+  }
+  // Vectors are small, and training changes them too.
+  for (const gguf::Tensor& tensor : file_->tensors()) {
+    if (!tensor.name.ends_with("_norm.weight")) continue;
+    std::vector<uint8_t> raw(static_cast<size_t>(tensor.bytes));
+    SLUICE_TRY(file_->read(tensor, raw));
+    add(raw.data(), raw.size());
+  }
+  return hash;
 }
 
 Result<const gguf::Tensor*> Weights::expert_tensor(const std::string& name, int64_t cols,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -32,8 +33,14 @@ class Weights {
   // A matrix of `rows` rows of `cols`. kBadFile naming the tensor when it is missing or has another
   // shape, kUnsupported when the backend cannot multiply its type.
   Result<sluice_matrix> matrix(const std::string& name, int64_t cols, int64_t rows);
+  // The same for a matrix whose rows come in `groups` groups, each of parts[0] rows, then parts[1]
+  // rows and so on: loaded in another order, with part 0 of all groups first, then part 1.
+  Result<sluice_matrix> regrouped_matrix(const std::string& name, int64_t cols, int64_t groups,
+                                         std::span<const int64_t> parts);
   // A vector of n floats, widened from whatever float type the file has.
   Result<const float*> vector(const std::string& name, int64_t n);
+  // A float matrix that becomes floats [cols, rows], with the shorter steps along the rows.
+  Result<const float*> transposed(const std::string& name, int64_t cols, int64_t rows);
 
   // Declares the experts of the next mixture layer ("blk.N.ffn_gate_exps.weight" and so on, or the
   // joint ffn_gate_up_exps); their bytes are loaded by load_experts().
@@ -42,12 +49,16 @@ class Weights {
   Result<residency::ExpertCache> load_experts(int threads) const;
 
   uint64_t bytes() const { return bytes_; }  // loaded so far, experts not counted
+  // Differs between files that hold other tensors, and almost surely between other weights.
+  Result<uint64_t> fingerprint() const;
 
  private:
   Result<const gguf::Tensor*> find(const std::string& name, std::array<int64_t, 4> shape) const;
   Result<const gguf::Tensor*> expert_tensor(const std::string& name, int64_t cols, int64_t rows,
                                             int64_t count) const;
   Result<void*> load(const gguf::Tensor& tensor);
+  Result<std::vector<float>> floats(const gguf::Tensor& tensor) const;
+  Result<void*> upload(const void* data, size_t bytes);
 
   const gguf::Gguf* file_;
   const compute::Backend* backend_;

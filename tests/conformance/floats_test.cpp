@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 
 #include "levels.h"
@@ -141,6 +142,95 @@ TEST_P(Floats, SwiGlu) {
   EXPECT_EQ(limits[1], 1000.0f);
   EXPECT_EQ(limits[2], 0.0f);
   EXPECT_NEAR(limits[3], -88.0 * std::exp(-88.0), 1e-42);
+}
+
+TEST_P(Floats, SigmoidGate) {
+  for (const int64_t n : kSizes) {
+    auto gate = normal(n);
+    for (float& v : gate) v *= 8;
+    auto x = normal(n + 1);
+    const auto before = x;
+    kernels().sigmoid_gate(gate.data(), n, x.data());
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+      const double exact = before[i] / (1 + std::exp(-static_cast<double>(gate[i])));
+      EXPECT_NEAR(x[i], exact, 1e-6 * std::fabs(exact));
+    }
+    EXPECT_EQ(x[static_cast<size_t>(n)], before[static_cast<size_t>(n)]);
+  }
+}
+
+TEST_P(Floats, ConvolutionOfChannels) {
+  for (const int64_t taps : {1, 2, 4})
+    for (const int64_t n : kSizes) {
+      const auto x = normal(taps * n), weight = normal(taps * n);
+      std::vector<float> expected(static_cast<size_t>(n)), found(static_cast<size_t>(n + 1), 7.0f);
+      std::vector<const float*> inputs;
+      for (int64_t j = 0; j < taps; ++j) inputs.push_back(x.data() + j * n);
+      scalar().conv_silu(inputs.data(), weight.data(), n, taps, n, expected.data());
+      kernels().conv_silu(inputs.data(), weight.data(), n, taps, n, found.data());
+      for (size_t i = 0; i < static_cast<size_t>(n); ++i)
+        EXPECT_NEAR(found[i], expected[i], 5e-6) << taps << " taps, " << n;
+      EXPECT_EQ(found[static_cast<size_t>(n)], 7.0f) << "wrote past the end";
+    }
+}
+
+// What one call of the delta rule needs; made once, so that levels get the same.
+struct DeltaCase {
+  std::vector<float> keys, queries, match, decay, beta, values, state;
+  DeltaTokens tokens{};
+  int64_t strips = 0;
+
+  std::vector<float> run(const Kernels& kernels) {
+    std::vector<float> out(values.size());
+    kernels.delta_rule(tokens, state.data(), strips, values.data(), strips * kDeltaStrip,
+                       out.data(), strips * kDeltaStrip);
+    out.insert(out.end(), state.begin(), state.end());
+    return out;
+  }
+};
+
+std::unique_ptr<DeltaCase> delta_case(int64_t count, int64_t dim, int64_t strips) {
+  std::mt19937 random(static_cast<uint32_t>(count * 1000 + dim));
+  std::normal_distribution<float> normal;
+  std::uniform_real_distribution<float> unit;
+  auto c = std::make_unique<DeltaCase>();
+  const auto fill = [&](std::vector<float>& to, int64_t n, float scale) {
+    for (int64_t i = 0; i < n; ++i) to.push_back(scale * normal(random));
+  };
+  const float scale = 1 / std::sqrt(static_cast<float>(dim));
+  fill(c->keys, count * dim, scale);
+  fill(c->queries, count * dim, scale);
+  fill(c->values, count * strips * kDeltaStrip, 1);
+  fill(c->state, strips * dim * kDeltaStrip, 1);
+  for (int64_t t = 0; t < count; ++t) {
+    double sum = 0;
+    for (int64_t i = 0; i < dim; ++i) {
+      const auto at = static_cast<size_t>(t * dim + i);
+      sum += static_cast<double>(c->keys[at]) * c->queries[at];
+    }
+    c->match.push_back(static_cast<float>(sum));
+    c->decay.push_back(unit(random));
+    c->beta.push_back(unit(random));
+  }
+  c->tokens = {count,           dim,           c->keys.data(), c->queries.data(), c->match.data(),
+               c->decay.data(), c->beta.data()};
+  c->strips = strips;
+  return c;
+}
+
+TEST_P(Floats, DeltaRule) {
+  for (const int64_t count : {0, 1, 2, 33})
+    for (const int64_t dim : {1, 2, 15, 128})
+      for (const int64_t strips : {1, 3}) {
+        const auto expected = delta_case(count, dim, strips)->run(scalar());
+        const auto found = delta_case(count, dim, strips)->run(kernels());
+        double error = 0, size = 0;
+        for (size_t i = 0; i < expected.size(); ++i) {
+          error += std::pow(static_cast<double>(expected[i]) - found[i], 2);
+          size += std::pow(static_cast<double>(expected[i]), 2);
+        }
+        EXPECT_LE(std::sqrt(error / size), 1e-6) << count << " tokens, " << dim;
+      }
 }
 
 TEST_P(Floats, RowsOfFloatWeights) {
@@ -285,10 +375,13 @@ TEST(FloatLevels, AllVectorLevelsGiveTheSameBits) {
   for (float& v : b) v = normal(random);
   struct Results {
     float dot;
-    std::vector<float> norm, glu, exp, sum;
+    std::vector<float> norm, glu, exp, sum, gate, conv, delta;
   };
   const auto results = [&](const Kernels& k) {
-    Results r{k.dot(a.data(), b.data(), kN), a, a, a, a};
+    Results r{k.dot(a.data(), b.data(), kN), a, a, a, a, a, a, delta_case(20, 128, 2)->run(k)};
+    k.sigmoid_gate(b.data(), kN, r.gate.data());
+    const float* inputs[] = {a.data(), b.data()};
+    k.conv_silu(inputs, a.data(), kN / 2, 2, kN / 2, r.conv.data());
     k.rms_norm(a.data(), b.data(), kN, 1e-6f, r.norm.data());
     k.swiglu(r.glu.data(), b.data(), kN);
     k.exp(r.exp.data(), 3.0f, kN);
@@ -303,6 +396,9 @@ TEST(FloatLevels, AllVectorLevelsGiveTheSameBits) {
     EXPECT_TRUE(equal_bits(first.glu, other.glu)) << level.name;
     EXPECT_TRUE(equal_bits(first.exp, other.exp)) << level.name;
     EXPECT_TRUE(equal_bits(first.sum, other.sum)) << level.name;
+    EXPECT_TRUE(equal_bits(first.gate, other.gate)) << level.name;
+    EXPECT_TRUE(equal_bits(first.conv, other.conv)) << level.name;
+    EXPECT_TRUE(equal_bits(first.delta, other.delta)) << level.name;
   }
 }
 

@@ -104,6 +104,11 @@ const sluice_backend_api* cpu_backend() {
       route,
       experts,
       gather,
+      short_conv,
+      delta_rule,
+      gated_norm,
+      sigmoid_gate,
+      row_gate,
   };
   return &api;
 }

@@ -30,6 +30,19 @@ struct AttentionTile {
   int64_t out_stride;      // dim, rounded up to a multiple of 64
 };
 
+constexpr int64_t kDeltaStrip = 32;  // value elements whose states lie side by side
+
+// The tokens that one call of the delta rule takes one head through, all with q and k of that head.
+struct DeltaTokens {
+  int64_t count;
+  int64_t key_dim;
+  const float* keys;     // [count, key_dim], normalised
+  const float* queries;  // [count, key_dim], normalised and scaled
+  const float* match;    // [count]: key . query
+  const float* decay;    // [count], in [0, 1]
+  const float* beta;     // [count], in [0, 1]
+};
+
 struct Kernels {
   // out[a * out_stride + r] = weight row r . activation a, for r in [0, rows), a in [0, acts).
   // Row r starts at weights + r * row_bytes and has n elements; x[a] are the act_blocks(n) packed
@@ -67,6 +80,15 @@ struct Kernels {
   void (*attend)(const AttentionTile& tile) = nullptr;
   // [positions, dim] to [dim, kTilePositions]
   void (*transpose_keys)(const float* from, int64_t positions, int64_t dim, float* to) = nullptr;
+  // x = x * sigmoid(gate)
+  void (*sigmoid_gate)(const float* gate, int64_t n, float* x) = nullptr;
+  // out = silu(sum over j < taps of weight[j * weight_stride ...] * inputs[j][...]), n channels
+  void (*conv_silu)(const float* const* inputs, const float* weight, int64_t weight_stride,
+                    int64_t taps, int64_t n, float* out) = nullptr;
+  // Takes `strips` strips of a state, [strips, key_dim, 32], through the tokens. Token t's values
+  // are at values + t * value_stride, its outputs go to out + t * out_stride, 32 * strips each.
+  void (*delta_rule)(const DeltaTokens& tokens, float* state, int64_t strips, const float* values,
+                     int64_t value_stride, float* out, int64_t out_stride) = nullptr;
 };
 
 // The table for `isa` ("scalar", ...), the best of this machine for an empty name, nullptr when the
@@ -77,6 +99,7 @@ const char* available_levels();
 
 // Filled by kernels_<level>.cpp.
 void fill_scalar(Kernels& table);
+void fill_delta_scalar(Kernels& table);  // a part of fill_scalar
 void fill_avx2(Kernels& table);
 void fill_avx_vnni(Kernels& table);
 void fill_avx512(Kernels& table);

@@ -3,6 +3,7 @@
 
 #include "compute/cpu/simd/attention.h"
 #include "compute/cpu/simd/conversions_256.h"
+#include "compute/cpu/simd/delta.h"
 #include "compute/cpu/simd/fill_dot_rows.h"
 
 namespace sluice::cpu {
@@ -11,6 +12,7 @@ void fill_avx2(Kernels& table) {
   fill_dot_rows(table);
   fill_floats(table);
   fill_attention(table);
+  fill_delta(table);
   fill_conversions(table);
 }
 

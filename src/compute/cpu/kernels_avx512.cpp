@@ -2,6 +2,7 @@
 #include "compute/cpu/simd/avx512.h"
 
 #include "compute/cpu/simd/attention.h"
+#include "compute/cpu/simd/delta.h"
 #include "compute/cpu/simd/fill_dot_rows.h"
 
 namespace sluice::cpu {
@@ -10,6 +11,7 @@ void fill_avx512(Kernels& table) {
   fill_dot_rows(table);
   fill_floats(table);
   fill_attention(table);
+  fill_delta(table);
 }
 
 }  // namespace sluice::cpu

@@ -155,6 +155,7 @@ void fill_scalar(Kernels& table) {
   table.exp = exp;
   table.attend = attend;
   table.transpose_keys = transpose_keys;
+  fill_delta_scalar(table);
 }
 
 }  // namespace sluice::cpu

@@ -228,6 +228,32 @@ TEST_F(SessionTest, SessionsOfOneEngineAreApart) {
   expect_holds(other, b);
 }
 
+// Recurrent states cannot be cut back: what they do not allow is read again.
+TEST(Session, ReuseWithRecurrentLayers) {
+  TinyEngine engine(tiny_model(1, "qwen3next"));
+  Session session = engine.session(), fresh = engine.session();
+  const auto start = some_tokens(50, 1);
+  const auto expect_holds = [&](const std::vector<int32_t>& tokens) {
+    EXPECT_TRUE(std::ranges::equal(session.tokens(), tokens));
+    fresh.truncate(0);
+    ASSERT_TRUE(fresh.feed(tokens));
+    EXPECT_TRUE(std::ranges::equal(session.logits(), fresh.logits()));
+  };
+  EXPECT_EQ(session.reuse(start).value(), 0);
+  auto longer = start;
+  longer.push_back(7);
+  EXPECT_EQ(session.reuse(longer).value(), 50);  // a turn that follows
+  expect_holds(longer);
+  longer[20] ^= 1;
+  EXPECT_EQ(session.reuse(longer).value(), 0);
+  expect_holds(longer);
+  EXPECT_EQ(session.reuse(longer).value(), 0);
+  expect_holds(longer);
+  session.truncate(30);
+  EXPECT_EQ(session.length(), 0);
+  EXPECT_TRUE(session.tokens().empty());
+}
+
 TEST(Session, CacheTypesThatDoNotFitAreErrors) {
   EngineOptions options;
   options.cache = {quant::Type::kQ4_K, quant::Type::kF16};

@@ -59,8 +59,9 @@ void add_vocabulary(TestModel& model) {
 
 }  // namespace
 
-TestModel tiny_model(uint32_t seed) {
+TestModel tiny_model(uint32_t seed, const std::string& architecture) {
   ModelShape shape;
+  shape.architecture = architecture;
   shape.vocabulary = kRows;
   shape.context = 128;
   TestModel model = random_model(shape, seed);

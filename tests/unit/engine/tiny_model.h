@@ -22,7 +22,7 @@ inline constexpr int32_t kTokens = 267;
 inline constexpr int64_t kRows = 271;
 
 // Random weights, the vocabulary and a ChatML template.
-TestModel tiny_model(uint32_t seed = 1);
+TestModel tiny_model(uint32_t seed = 1, const std::string& architecture = "qwen3moe");
 
 // A model whose greedy answer is known: after script[i] comes script[i + 1], whatever stood before.
 // The tokens must differ from one another.

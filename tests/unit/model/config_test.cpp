@@ -68,6 +68,51 @@ TEST_F(ConfigTest, ReadsADenseModel) {
   EXPECT_EQ(config->hidden, 96);
 }
 
+TEST_F(ConfigTest, ReadsAHybrid) {
+  ModelShape shape = test::hybrid();
+  shape.layers = 5;
+  const auto config = read(random_model(shape));
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->recurrent, (std::vector<bool>{true, false, true, false, true}));
+  EXPECT_TRUE(config->attention_gate);
+  EXPECT_EQ(config->shared_expert_hidden, 32);
+  EXPECT_EQ(config->rope.dims, 8);
+  EXPECT_EQ(config->delta_net.conv_taps, 4);
+  EXPECT_EQ(config->delta_net.key_heads, 2);
+  EXPECT_EQ(config->delta_net.value_heads, 4);
+  EXPECT_EQ(config->delta_net.key_dim, 16);
+  EXPECT_EQ(config->delta_net.value_dim, 32);
+  EXPECT_EQ(config->delta_net.channels(), 2 * 2 * 16 + 4 * 32);
+}
+
+TEST_F(ConfigTest, EveryWrongNumberOfAHybridIsNamed) {
+  for (const char* key : {"ssm.conv_kernel", "ssm.state_size", "ssm.group_count",
+                          "ssm.time_step_rank", "ssm.inner_size"}) {
+    const std::string name = std::string("qwen3next.") + key;
+    TestModel model = random_model(test::hybrid());
+    model.remove_key(name);
+    expect_error(model, ErrorKind::kBadFile, name);
+    for (const uint32_t value : {0u, 0xffffffffu}) {
+      model.set(name, value);
+      expect_error(model, ErrorKind::kBadFile, name);
+    }
+  }
+  const auto expect_wrong = [&](const char* key, uint32_t value, ErrorKind kind) {
+    TestModel model = random_model(test::hybrid());
+    model.set(std::string("qwen3next.") + key, value);
+    expect_error(model, kind, std::string("qwen3next.") + key);
+  };
+  expect_wrong("ssm.time_step_rank", 3, ErrorKind::kBadFile);   // 2 key heads
+  expect_wrong("ssm.inner_size", 130, ErrorKind::kBadFile);     // 4 value heads
+  expect_wrong("ssm.inner_size", 64, ErrorKind::kUnsupported);  // heads of 16
+  expect_wrong("nextn_predict_layers", 2, ErrorKind::kBadFile);
+  expect_wrong("full_attention_interval", 0, ErrorKind::kBadFile);
+  expect_wrong("attention.recurrent_layers", 1, ErrorKind::kBadFile);
+  TestModel model = random_model(test::hybrid());
+  model.set("qwen3next.attention.recurrent_layers", std::vector<bool>{true});
+  expect_error(model, ErrorKind::kBadFile, "qwen3next.attention.recurrent_layers");
+}
+
 TEST_F(ConfigTest, DefaultsOfAbsentKeys) {
   ModelShape shape;
   shape.heads = shape.kv_heads = 2;  // 64 / 2 = 32

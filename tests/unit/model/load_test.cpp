@@ -51,7 +51,7 @@ std::vector<std::string> names(const TestModel& model) {
 }
 
 TEST_F(LoadTest, WholeModelsLoad) {
-  for (const ModelShape& shape : {ModelShape{}, dense()}) {
+  for (const ModelShape& shape : {ModelShape{}, dense(), test::hybrid()}) {
     const TestModel model = random_model(shape);
     const auto loaded = load(model);
     ASSERT_TRUE(loaded) << loaded.error().message;
@@ -63,7 +63,7 @@ TEST_F(LoadTest, WholeModelsLoad) {
 }
 
 TEST_F(LoadTest, EveryMissingTensorIsNamed) {
-  for (const ModelShape& shape : {ModelShape{}, dense()})
+  for (const ModelShape& shape : {ModelShape{}, dense(), test::hybrid()})
     for (const std::string& name : names(random_model(shape))) {
       if (name == "output.weight") continue;  // tied models lack it
       SCOPED_TRACE(name);
@@ -74,7 +74,7 @@ TEST_F(LoadTest, EveryMissingTensorIsNamed) {
 }
 
 TEST_F(LoadTest, EveryWrongShapeIsNamed) {
-  for (const ModelShape& shape : {ModelShape{}, dense()})
+  for (const ModelShape& shape : {ModelShape{}, dense(), test::hybrid()})
     for (const std::string& name : names(random_model(shape))) {
       SCOPED_TRACE(name);
       TestModel model = random_model(shape);

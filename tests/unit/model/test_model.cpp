@@ -96,6 +96,11 @@ void TestModel::set(const std::string& key, std::vector<int32_t> values) {
                                    std::vector<int64_t>(values.begin(), values.end())}});
 }
 
+void TestModel::set(const std::string& key, std::vector<bool> values) {
+  set(key,
+      gguf::Value{gguf::ValueType::kArray, gguf::Array{gguf::ValueType::kBool, std::move(values)}});
+}
+
 void TestModel::remove_key(const std::string& key) {
   if (std::erase_if(keys, [&](const auto& pair) { return pair.first == key; }) != 1)
     throw std::runtime_error("no key " + key);
@@ -114,7 +119,8 @@ void TestModel::remove_tensor(const std::string& name) {
 
 void TestModel::set_type(quant::Type type) {
   for (TestTensor& tensor : tensors)
-    if (tensor.shape.size() > 1) tensor.type = type;
+    if (tensor.shape.size() > 1 && tensor.name.find("conv1d") == std::string::npos)
+      tensor.type = type;
 }
 
 std::string TestModel::write(const std::string& folder, const std::string& name, int parts) const {
@@ -130,10 +136,17 @@ std::string TestModel::write(const std::string& folder, const std::string& name,
   return gguf::split_path(prefix, 1, count);
 }
 
+ModelShape hybrid() {
+  ModelShape shape;
+  shape.architecture = "qwen3next";
+  return shape;
+}
+
 TestModel random_model(const ModelShape& s, uint32_t seed) {
   TestModel model;
   const std::string& a = s.architecture;
-  const bool moe = a == "qwen3moe";
+  const bool next = a == "qwen3next";
+  const bool moe = a == "qwen3moe" || next;
   model.set("general.architecture", a);
   model.set("general.name", std::string("tiny"));
   const auto count = [&](const char* key, int64_t value) {
@@ -155,6 +168,19 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
     count("expert_feed_forward_length", s.expert_hidden);
   }
 
+  const int64_t values = s.value_heads * s.value_dim;
+  const int64_t channels = 2 * s.key_heads * s.key_dim + values;
+  if (next) {
+    count("full_attention_interval", s.attention_interval);
+    count("ssm.conv_kernel", s.conv_taps);
+    count("ssm.state_size", s.key_dim);
+    count("ssm.group_count", s.key_heads);
+    count("ssm.time_step_rank", s.value_heads);
+    count("ssm.inner_size", values);
+    count("expert_shared_feed_forward_length", s.shared_hidden);
+    count("rope.dimension_count", s.head_dim / 4);
+  }
+
   const auto add = [&](const std::string& name, std::vector<int64_t> shape, float scale,
                        float offset = 0) {
     int64_t elements = 1;
@@ -172,13 +198,30 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
   for (int64_t n = 0; n < s.layers; ++n) {
     const std::string p = "blk." + std::to_string(n) + ".";
     add(p + "attn_norm.weight", {s.dim}, 0.2f, 1);
-    matrix(p + "attn_q.weight", {s.dim, s.heads * s.head_dim});
-    matrix(p + "attn_k.weight", {s.dim, s.kv_heads * s.head_dim});
-    matrix(p + "attn_v.weight", {s.dim, s.kv_heads * s.head_dim});
-    add(p + "attn_q_norm.weight", {s.head_dim}, 0.2f, 1);
-    add(p + "attn_k_norm.weight", {s.head_dim}, 0.2f, 1);
-    matrix(p + "attn_output.weight", {s.heads * s.head_dim, s.dim});
-    add(p + "ffn_norm.weight", {s.dim}, 0.2f, 1);
+    if (next && (n + 1) % s.attention_interval != 0) {
+      matrix(p + "attn_qkv.weight", {s.dim, channels});
+      matrix(p + "attn_gate.weight", {s.dim, values});
+      matrix(p + "ssm_ba.weight", {s.dim, 2 * s.value_heads});
+      add(p + "ssm_conv1d.weight", {s.conv_taps, channels}, 0.5f);
+      add(p + "ssm_a", {s.value_heads}, 0.3f, -0.8f);
+      add(p + "ssm_dt.bias", {s.value_heads}, 0.5f, -1);
+      add(p + "ssm_norm.weight", {s.value_dim}, 0.2f, 1);
+      matrix(p + "ssm_out.weight", {values, s.dim});
+    } else {
+      matrix(p + "attn_q.weight", {s.dim, s.heads * s.head_dim * (next ? 2 : 1)});
+      matrix(p + "attn_k.weight", {s.dim, s.kv_heads * s.head_dim});
+      matrix(p + "attn_v.weight", {s.dim, s.kv_heads * s.head_dim});
+      add(p + "attn_q_norm.weight", {s.head_dim}, 0.2f, 1);
+      add(p + "attn_k_norm.weight", {s.head_dim}, 0.2f, 1);
+      matrix(p + "attn_output.weight", {s.heads * s.head_dim, s.dim});
+    }
+    add(p + (next ? "post_attention_norm.weight" : "ffn_norm.weight"), {s.dim}, 0.2f, 1);
+    if (next && s.shared_hidden > 0) {
+      matrix(p + "ffn_gate_inp_shexp.weight", {s.dim});
+      matrix(p + "ffn_gate_shexp.weight", {s.dim, s.shared_hidden});
+      matrix(p + "ffn_up_shexp.weight", {s.dim, s.shared_hidden});
+      matrix(p + "ffn_down_shexp.weight", {s.shared_hidden, s.dim});
+    }
     if (moe) {
       matrix(p + "ffn_gate_inp.weight", {s.dim, s.experts});
       matrix(p + "ffn_gate_exps.weight", {s.dim, s.expert_hidden, s.experts});

@@ -25,7 +25,18 @@ struct ModelShape {
   int64_t experts_used = 2;
   int64_t expert_hidden = 32;
   int64_t hidden = 96;  // used by qwen3
+  // Used by qwen3next.
+  int64_t attention_interval = 2;  // of this many layers the last has attention
+  int64_t conv_taps = 4;
+  int64_t key_heads = 2;
+  int64_t value_heads = 4;
+  int64_t key_dim = 16;
+  int64_t value_dim = 32;
+  int64_t shared_hidden = 32;
 };
+
+// A model of architecture qwen3next: a recurrent layer, then one with attention.
+ModelShape hybrid();
 
 struct TestTensor {
   std::string name;
@@ -46,10 +57,11 @@ struct TestModel {
   void set(const std::string& key, const std::string& value);
   void set(const std::string& key, std::vector<std::string> values);
   void set(const std::string& key, std::vector<int32_t> values);
+  void set(const std::string& key, std::vector<bool> values);
   void remove_key(const std::string& key);
   TestTensor& tensor(const std::string& name);
   void remove_tensor(const std::string& name);
-  // Matrices (two or more dimensions) get this type; vectors stay F32.
+  // Matrices (two or more dimensions) get this type; vectors and convolutions stay F32.
   void set_type(quant::Type type);
 
   // Writes one file, or `parts` split ones; returns the (first) path. Throws on errors.

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both ends of a model: token ids become rows of the residual stream, its rows become logits.
+#pragma once
+
+#include <vector>
+
+#include "model/batch.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace sluice::model {
+
+class Ends {
+ public:
+  Ends(const compute::Backend& backend, const Config& config)
+      : backend_(&backend), config_(&config), x_(backend), h_(backend), out_(backend) {}
+
+  // token_embd, output_norm and output; a model without an output matrix uses the embedding's.
+  Status bind(Weights& weights);
+
+  // Makes room for a batch and reads its tokens' embeddings into x().
+  Status begin(const Batch& batch);
+  // Logits of the wanted rows of x(), to host memory: [wanted, vocabulary]. Overwrites h().
+  Status finish(const Batch& batch, std::vector<float>& logits, const Observer& observer);
+
+  float* x() const { return x_.floats(); }  // residual stream [rows, dim]
+  float* h() const { return h_.floats(); }  // for what is normalised [rows, dim]
+
+  Status observe(const Observer& observer, int64_t stage, const float* x, int64_t rows) const;
+
+ private:
+  const compute::Backend* backend_;
+  const Config* config_;
+  sluice_matrix embedding_{}, output_{};
+  const float* output_norm_ = nullptr;
+  compute::DeviceArray x_, h_;
+  compute::DeviceArray out_;  // logits [wanted, vocabulary]
+};
+
+}  // namespace sluice::model
