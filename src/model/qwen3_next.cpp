@@ -37,6 +37,7 @@ class Qwen3Next final : public Model {
 
   const Config& config() const override { return config_; }
   uint64_t weight_bytes() const override { return weights_.bytes() + experts_.bytes(); }
+  void record_experts(residency::TraceWriter* trace) override { experts_.record_to(trace); }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }

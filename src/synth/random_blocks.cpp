@@ -97,16 +97,16 @@ void set_iq4_xs_scales(uint8_t* block, Random& random) {
 }
 
 // MXFP4's scales are powers of two: two neighbours in the proportion that gives the variance.
-void set_mxfp4_scale(uint8_t* block, float d, Random& random) {
+// position: of the block in the pool, 0 to 1.
+void set_mxfp4_scale(uint8_t* block, float d, float position) {
   const float exponent = std::floor(std::log2(d));
   const float ratio = d / std::exp2(exponent);  // 1 to 2: E[4^n] = ratio^2
-  const bool double_it =
-      static_cast<float>(random.below(1 << 16)) / (1 << 16) < (ratio * ratio - 1.0f) / 3.0f;
+  const bool double_it = position < (ratio * ratio - 1.0f) / 3.0f;
   block[0] = static_cast<uint8_t>(static_cast<int>(exponent) + (double_it ? 1 : 0) + 128);
 }
 
 // Everything that is not payload; d is the scale of the smallest step.
-void set_scales(Type type, float d, Random& random, uint8_t* block) {
+void set_scales(Type type, float d, float position, Random& random, uint8_t* block) {
   switch (type) {
     case Type::kQ4_0:
     case Type::kQ5_0:
@@ -123,7 +123,7 @@ void set_scales(Type type, float d, Random& random, uint8_t* block) {
       put_half(block + 2, -15.5f * d);
       break;
     case Type::kMXFP4:
-      set_mxfp4_scale(block, d, random);
+      set_mxfp4_scale(block, d, position);
       break;
     case Type::kQ2_K:
       for (int g = 0; g < 16; ++g) {
@@ -182,7 +182,7 @@ float unit_deviation(Type type) {
   double squares = 0;
   const size_t blocks = (size_t{1} << 18) / elements;
   for (size_t b = 0; b < blocks; ++b) {
-    set_scales(type, 1.0f, random, block.data());
+    set_scales(type, 1.0f, 0.5f, random, block.data());
     fill_bits(random, std::span(block).subspan(payload.begin, payload.end - payload.begin));
     traits.decode(block.data(), traits.block_elements, values.data());
     for (const float v : values) squares += double{v} * double{v};
@@ -203,7 +203,10 @@ RandomBlocks::RandomBlocks(Type type, float deviation, uint64_t seed)
   const auto bytes = static_cast<size_t>(traits_.block_bytes);
   pool_.resize(kPoolBlocks * bytes);
   Random random(seed);
-  for (size_t i = 0; i < kPoolBlocks; ++i) set_scales(type, step, random, pool_.data() + i * bytes);
+  for (size_t i = 0; i < kPoolBlocks; ++i) {
+    const float position = (static_cast<float>(i) + 0.5f) / static_cast<float>(kPoolBlocks);
+    set_scales(type, step, position, random, pool_.data() + i * bytes);
+  }
 }
 
 void RandomBlocks::fill(Random& random, std::span<uint8_t> blocks) const {
