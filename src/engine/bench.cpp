@@ -49,12 +49,16 @@ Status Bench::go_to(int64_t depth, const BenchOptions& options, int repetition) 
     return {};
   }
   const auto wanted = static_cast<size_t>(depth);
+  if (depth_ && depth_->tokens.size() == wanted && session_.restore(*depth_)) return {};
   if (depth_tokens_.size() < wanted) {
     const auto more = random_tokens(depth - static_cast<int64_t>(depth_tokens_.size()));
     depth_tokens_.insert(depth_tokens_.end(), more.begin(), more.end());
   }
   tell(options, BenchPhase::kDepth, repetition);
   SLUICE_TRY(session_.reuse(std::span(depth_tokens_).first(wanted)));
+  depth_.reset();
+  SLUICE_ASSIGN(Session::Checkpoint filled, session_.checkpoint());
+  depth_.emplace(std::move(filled));
   return {};
 }
 

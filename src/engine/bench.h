@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -41,7 +42,7 @@ class Bench {
   static Result<Bench> create(Engine& engine, int64_t capacity, const model::CacheTypes& types);
 
   // The nanoseconds of every repetition. The depth is filled, and the warm-up done, outside of
-  // them; a depth that an earlier run has filled is kept where the model can go back to it.
+  // them; the depth of the run before is kept when it is the same.
   // kUsage for a test without tokens or options out of range, kTooLarge when it does not fit.
   Result<std::vector<uint64_t>> run(const BenchTest& test, const BenchOptions& options);
 
@@ -59,6 +60,7 @@ class Bench {
   Session session_;
   std::mt19937 random_{1};
   std::vector<text::Token> depth_tokens_;  // the same ones for every depth
+  std::optional<Session::Checkpoint> depth_;
 };
 
 // Of samples in any unit: mean and sample standard deviation (0 for one sample).

@@ -77,6 +77,18 @@ void Session::truncate(int64_t length) {
   logits_.clear();
 }
 
+Result<Session::Checkpoint> Session::checkpoint() const {
+  SLUICE_ASSIGN(model::Snapshot memory, sequence_.snapshot(model::SnapshotContent::kRecurrent));
+  return Checkpoint{std::move(memory), tokens_};
+}
+
+Status Session::restore(const Checkpoint& checkpoint) {
+  SLUICE_TRY(sequence_.restore(checkpoint.memory));
+  tokens_ = checkpoint.tokens;
+  logits_.clear();
+  return {};
+}
+
 Result<int64_t> Session::reuse(std::span<const text::Token> tokens,
                                const std::atomic<bool>* cancel) {
   const auto same = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end());

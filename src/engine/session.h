@@ -47,6 +47,17 @@ class Session {
   Result<int64_t> reuse(std::span<const text::Token> tokens,
                         const std::atomic<bool>* cancel = nullptr);
 
+  // A point to come back to. Keys and values are not copied, so that it costs the states of
+  // recurrent layers only; they stay good until positions before its end are read anew.
+  struct Checkpoint {
+    model::Snapshot memory;
+    std::vector<text::Token> tokens;
+  };
+  Result<Checkpoint> checkpoint() const;
+  // Back to it; the logits are gone. kUsage, with nothing changed, when its keys and values are
+  // gone or it is another session's.
+  Status restore(const Checkpoint& checkpoint);
+
  private:
   Session(Engine& engine, model::Sequence sequence)
       : engine_(&engine), sequence_(std::move(sequence)) {}

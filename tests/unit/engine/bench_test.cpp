@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/description.h"
 #include "tiny_model.h"
 
@@ -54,15 +56,29 @@ TEST_F(BenchTestCase, WarmUpDepthAndRepetitionsInOrder) {
   ASSERT_TRUE(b.run({5, 3, 10}, options_));
   using P = BenchPhase;
   EXPECT_THAT(phases_, ElementsAre(std::pair(P::kDepth, 0), std::pair(P::kWarmupPrompt, 0),
-                                   std::pair(P::kWarmupGeneration, 0), std::pair(P::kDepth, 1),
-                                   std::pair(P::kPrompt, 1), std::pair(P::kGeneration, 1),
-                                   std::pair(P::kDepth, 2), std::pair(P::kPrompt, 2),
+                                   std::pair(P::kWarmupGeneration, 0), std::pair(P::kPrompt, 1),
+                                   std::pair(P::kGeneration, 1), std::pair(P::kPrompt, 2),
                                    std::pair(P::kGeneration, 2)));
   phases_.clear();
   options_.warmup = false;
   options_.repetitions = 1;
   ASSERT_TRUE(b.run({0, 3, 0}, options_));
   EXPECT_THAT(phases_, ElementsAre(std::pair(P::kGeneration, 1)));
+}
+
+// Depth is told when it is read: once for all tests at it, and again after one at another.
+TEST_F(BenchTestCase, DepthIsReadOnce) {
+  Bench b = bench();
+  const auto depths_read = [&](const BenchTest& test) {
+    phases_.clear();
+    EXPECT_TRUE(b.run(test, options_));
+    return std::ranges::count(phases_, BenchPhase::kDepth, &std::pair<BenchPhase, int>::first);
+  };
+  EXPECT_EQ(depths_read({5, 0, 20}), 1);
+  EXPECT_EQ(depths_read({0, 3, 20}), 0);
+  EXPECT_EQ(depths_read({0, 3, 30}), 1);
+  EXPECT_EQ(depths_read({0, 3, 0}), 0);
+  EXPECT_EQ(depths_read({0, 3, 30}), 1);
 }
 
 TEST_F(BenchTestCase, UsesTheWholeCapacityBeyondTheTrainedContext) {

@@ -264,5 +264,34 @@ TEST(Session, CacheTypesThatDoNotFitAreErrors) {
   EXPECT_THAT(session.error().message, HasSubstr("--cache-type-k"));
 }
 
+TEST_F(SessionTest, GoesBackToACheckpoint) {
+  const auto first = some_tokens(12, 1);
+  auto a = first, b = first;
+  for (const int32_t token : some_tokens(9, 2)) a.push_back(token);
+  for (const int32_t token : some_tokens(9, 3)) b.push_back(token);
+  ASSERT_TRUE(session_.feed(first));
+  const auto checkpoint = session_.checkpoint();
+  ASSERT_TRUE(checkpoint);
+  ASSERT_TRUE(session_.feed(std::span(a).subspan(12)));
+  expect_holds(session_, a);
+  ASSERT_TRUE(session_.restore(*checkpoint));
+  EXPECT_TRUE(session_.logits().empty());
+  EXPECT_TRUE(std::ranges::equal(session_.tokens(), first));
+  ASSERT_TRUE(session_.feed(std::span(b).subspan(12)));
+  expect_holds(session_, b);
+}
+
+TEST_F(SessionTest, RefusesACheckpointWhosePositionsWereReadAnew) {
+  ASSERT_TRUE(session_.feed(some_tokens(12, 1)));
+  const auto checkpoint = session_.checkpoint();
+  ASSERT_TRUE(checkpoint);
+  session_.truncate(5);
+  ASSERT_TRUE(session_.feed(some_tokens(20, 2)));
+  const Status restored = session_.restore(*checkpoint);
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(session_.length(), 25);
+}
+
 }  // namespace
 }  // namespace sluice::engine
