@@ -169,7 +169,8 @@ typedef struct sluice_backend_api {
                    const sluice_matrix* weight, int64_t k, int32_t* ids, float* weights);
 
   /* out [rows, dim] += the experts' weighted sums, added per row in the order of `experts`. A dense
-   * feed-forward block is one expert that every row chose with weight 1. */
+   * feed-forward block is one expert that every row chose with weight 1. All experts of a call have
+   * the same hidden width. */
   int32_t (*experts)(sluice_backend*, const float* x, int64_t rows, int64_t dim,
                      const sluice_expert* experts, int32_t count, float* out);
 

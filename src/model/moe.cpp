@@ -78,6 +78,12 @@ Status Moe::run(const MoeWeights& w, const residency::ExpertCache& cache, const 
     shared_weights_.resize(static_cast<size_t>(rows));
     SLUICE_TRY(be.check(
         be->row_gate(be.get(), h, rows, w.stack.dim, w.shared_weight, shared_weights_.data())));
+    // The backend takes experts of one width at a time.
+    if (w.shared_gate.rows != w.stack.hidden) {
+      SLUICE_TRY(be.check(be->experts(be.get(), h, rows, w.stack.dim, jobs_.data(),
+                                      static_cast<int32_t>(jobs_.size()), out)));
+      jobs_.clear();
+    }
     jobs_.push_back({w.shared_gate, w.shared_up, w.shared_down, every_row_.data(),
                      shared_weights_.data(), static_cast<int32_t>(rows)});
   }
