@@ -176,7 +176,7 @@ constexpr double kSteepness = 5.0;
 // The convolution's SiLU is nearly linear for values around this, and so is the norm of a head.
 constexpr double kOffset = 5.0;
 // Makes up for states that are a mean of several tokens.
-constexpr double kMixtureGain = 1.6;
+constexpr double kMixtureGain = 1.4;
 // Gates are silu of this everywhere: no more than random gates let through.
 constexpr double kOpen = 1.0;
 
