@@ -140,7 +140,12 @@ Status inspect_command(const Arguments& arguments) {
                        size_text(static_cast<double>(expert_part)));
     out += fmt::format(
         "cache per token  {:.1f} KiB (f16)\n",
-        static_cast<double>(config->layers * config->kv_heads * config->head_dim) * 4 / 1024);
+        static_cast<double>(config->attention_layers() * config->kv_heads * config->head_dim) * 4 /
+            1024);
+    if (config->attention_layers() < config->layers)
+      out += fmt::format("recurrent state  {} per sequence, in {} layers\n",
+                         size_text(static_cast<double>(config->recurrent_floats()) * 4),
+                         config->layers - config->attention_layers());
   } else if (!file.tensors().empty()) {
     out += fmt::format("cannot be run    {}\n", config.error().message);
   }

@@ -150,6 +150,14 @@ Status read_hybrid(const gguf::Gguf& file, const Keys& keys, Config& config) {
 
 }  // namespace
 
+int64_t Config::attention_layers() const {
+  return layers - std::count(recurrent.begin(), recurrent.end(), true);
+}
+
+int64_t Config::recurrent_floats() const {
+  return (layers - attention_layers()) * (delta_net.conv_floats() + delta_net.state_floats());
+}
+
 Result<Config> Config::read(const gguf::Gguf& file, const RopeOverride& rope) {
   Config config;
   SLUICE_ASSIGN(config.architecture, file.require_string("general.architecture"));

@@ -42,6 +42,9 @@ struct DeltaNetConfig {
   int64_t keys() const { return key_heads * key_dim; }
   int64_t values() const { return value_heads * value_dim; }
   int64_t channels() const { return 2 * keys() + values(); }  // q, k, v
+  // One layer's memory of a sequence, see sluice_recurrent_span.
+  int64_t conv_floats() const { return (conv_taps - 1) * channels(); }
+  int64_t state_floats() const { return key_dim * values(); }
 };
 
 struct Config {
@@ -64,6 +67,10 @@ struct Config {
   bool attention_gate = false;       // attn_q gives a query and a gate
   DeltaNetConfig delta_net;          // used where a layer is recurrent
   std::vector<bool> recurrent;       // by layer; empty: none is
+
+  int64_t attention_layers() const;  // those with a key-value cache
+  // Floats that a sequence's recurrent layers remember at any length.
+  int64_t recurrent_floats() const;
 
   // kBadFile naming the key; kUnsupported for an architecture that the registry does not know.
   static Result<Config> read(const gguf::Gguf& file, const RopeOverride& rope);

@@ -63,11 +63,10 @@ class Qwen3Next final : public Model {
 
 Status Qwen3Next::bind(int threads) {
   const Config& c = config_;
-  const DeltaNetConfig& d = c.delta_net;
   memory_.kv_heads = c.kv_heads;
   memory_.head_dim = c.head_dim;
-  memory_.conv_floats = (d.conv_taps - 1) * d.channels();
-  memory_.state_floats = d.key_dim * d.values();
+  memory_.conv_floats = c.delta_net.conv_floats();
+  memory_.state_floats = c.delta_net.state_floats();
   SLUICE_ASSIGN(memory_.model, weights_.fingerprint());
   SLUICE_TRY(ends_.bind(weights_));
   for (int64_t n = 0; n < c.layers; ++n) {

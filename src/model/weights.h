@@ -39,7 +39,7 @@ class Weights {
                                          std::span<const int64_t> parts);
   // A vector of n floats, widened from whatever float type the file has.
   Result<const float*> vector(const std::string& name, int64_t n);
-  // A float matrix that becomes floats [cols, rows], with the shorter steps along the rows.
+  // A matrix of a float type, transposed: floats [cols, rows].
   Result<const float*> transposed(const std::string& name, int64_t cols, int64_t rows);
 
   // Declares the experts of the next mixture layer ("blk.N.ffn_gate_exps.weight" and so on, or the

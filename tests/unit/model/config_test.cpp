@@ -57,6 +57,8 @@ TEST_F(ConfigTest, ReadsAMixture) {
   EXPECT_EQ(config->rope.freq_base, 1e6);
   EXPECT_EQ(config->rope.dims, 32);
   EXPECT_EQ(config->rope.scaling, RopeScaling::kNone);
+  EXPECT_EQ(config->attention_layers(), 2);
+  EXPECT_EQ(config->recurrent_floats(), 0);
 }
 
 TEST_F(ConfigTest, ReadsADenseModel) {
@@ -83,6 +85,8 @@ TEST_F(ConfigTest, ReadsAHybrid) {
   EXPECT_EQ(config->delta_net.key_dim, 16);
   EXPECT_EQ(config->delta_net.value_dim, 32);
   EXPECT_EQ(config->delta_net.channels(), 2 * 2 * 16 + 4 * 32);
+  EXPECT_EQ(config->attention_layers(), 2);
+  EXPECT_EQ(config->recurrent_floats(), 3 * (3 * 192 + 4 * 16 * 32));
 }
 
 TEST_F(ConfigTest, EveryWrongNumberOfAHybridIsNamed) {

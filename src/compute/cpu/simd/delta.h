@@ -42,9 +42,9 @@ inline void conv_silu(const float* const* inputs, const float* weight, int64_t w
 }
 
 // The delta rule. Value columns do not see one another, so strips of them go through all tokens one
-// after another and stay in the first-level cache. A token needs the state for two
-// products, with its key and its query, and changes it afterwards by k e^T; the change is put off
-// until the next token reads the state anyway, so each token makes one pass over it:
+// after another and stay in the first-level cache. A token needs the state for two products, with
+// its key and its query, and changes it afterwards by k e^T; the change is put off until the next
+// token reads the state anyway, so each token makes one pass over it:
 //   S_t = decay S_{t-1} + k e^T,  S_t^T q = decay S_{t-1}^T q + (k . q) e
 // This costs what the chunked form costs with heads of 128, and tokens give the same bits however
 // they come in batches.
