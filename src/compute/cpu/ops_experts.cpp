@@ -103,6 +103,7 @@ int32_t experts(sluice_backend* backend, const float* x, int64_t rows, int64_t d
     input_quantised |= !is_float_type(list[e].gate.type) || !is_float_type(list[e].up.type);
     middle_quantised |= !is_float_type(list[e].down.type);
     assignments += list[e].count;
+    SLUICE_CHECK(list[e].gate.rows == list[0].gate.rows, "experts of one call are of one size");
   }
   const int64_t hidden_dim = list[0].gate.rows;
   const PackedRows input =
