@@ -66,6 +66,7 @@ Parser integers(int64_t least, int64_t most = kMost) {
   return [least, most](const std::string& text) -> Values {
     SLUICE_ASSIGN(const std::vector<int64_t> numbers, parse_ranges(text, least, most));
     std::vector<std::string> values;
+    values.reserve(numbers.size());
     for (const int64_t number : numbers) values.push_back(std::to_string(number));
     return values;
   };
@@ -361,7 +362,10 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
   for (Flag& flag : model_flags(r.common))
     for (const char* name : {"--rope-scaling", "--rope-scale", "--rope-freq-base",
                              "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
-      if (flag.name == name) add(std::move(flag));
+      if (flag.name == name) {
+        add(std::move(flag));
+        break;
+      }
   return flags;
 }
 
