@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -30,6 +31,9 @@ int cgroup_quota_cpus() {
 
 ComputeCpus find_compute_cpus() {
   ComputeCpus found;
+  found.threads = available_cpus();
+  // Where /sys is missing or odd (containers), the library would complain on the terminal.
+  setenv("HWLOC_HIDE_ERRORS", "2", 0);
   hwloc_topology_t topology = nullptr;
   if (hwloc_topology_init(&topology) == 0) {
     // Only cores matter: caches, devices and the like need not be looked for.

@@ -32,7 +32,7 @@ Status Session::check(std::span<const text::Token> tokens) const {
 }
 
 Status Session::read(const model::Chunk& chunk, const model::Observer& observer) {
-  const Status done = engine_->model().forward({&chunk, 1}, logits_, observer);
+  Status done = engine_->model().forward({&chunk, 1}, logits_, observer);
   if (done)
     tokens_.insert(tokens_.end(), chunk.tokens.begin(), chunk.tokens.end());
   else

@@ -87,7 +87,7 @@ Status OutputFile::commit() {
 }
 
 Status OutputFile::flush() {
-  const Status status = write_all(pending_);
+  Status status = write_all(pending_);
   pending_.clear();
   return status;
 }
