@@ -24,7 +24,21 @@ constexpr int64_t kRows = 11;
 constexpr int64_t kActs = 7;
 
 const std::map<std::string, uint64_t> kExpected = {
-    {"none", 0},
+    {"BF16", 0xbc0c67dfc4d1877a},         {"F16", 0xdb82416dae8bb097},
+    {"F32", 0xebf9ed40efedb2a8},          {"IQ2_S", 0x13cc67ec5bee2abc},
+    {"IQ2_XS", 0x5999a60ff07567d8},       {"IQ2_XXS", 0xf830da4c0b3c31b},
+    {"IQ3_S", 0xf86fe8bcba9dc866},        {"IQ3_XXS", 0x7a555714dc200938},
+    {"IQ4_NL", 0x14b5b6777b2a9a50},       {"IQ4_XS", 0xfc4f1385cf5eb28b},
+    {"MXFP4", 0xd4052a7d849c1cb},         {"Q2_K", 0x1d1abbe3eb7cbae1},
+    {"Q3_K", 0x53ffc8de323585db},         {"Q4_0", 0x1ce5bf8d6c170e3a},
+    {"Q4_1", 0xfae3fca618f52f77},         {"Q4_K", 0x7f4718a31c73db6c},
+    {"Q5_0", 0xc040590a77a622cc},         {"Q5_1", 0xd6aca8790d5ef442},
+    {"Q5_K", 0x4a31992c8f22881f},         {"Q6_K", 0x1960725d0da48cf6},
+    {"Q8_0", 0x431e43db432fc0c3},         {"attend", 0x3ff4ebf4726f9849},
+    {"axpy", 0x3f36b8bf5391fe66},         {"conv_silu", 0xc368368b6368fed6},
+    {"delta_rule", 0x8c43ecd6931a541c},   {"dot", 0xabd19bc4c99c6b9a},
+    {"exp", 0x84f66e608fb3ed6a},          {"rms_norm", 0xba607075072de587},
+    {"sigmoid_gate", 0xcdde0c1afbd00331}, {"swiglu", 0x105e5478d1d9155c},
 };
 
 // FNV-1a.
@@ -143,9 +157,10 @@ std::vector<float> delta_rule(const Kernels& kernels) {
 
 std::map<std::string, uint64_t> digests(const Kernels& kernels) {
   std::map<std::string, uint64_t> found;
-  for (const Traits* t : quant::block_formats()) found[t->name] = digest(products(kernels, *t));
+  for (const Traits* t : quant::block_formats())
+    found[std::string(t->name)] = digest(products(kernels, *t));
   for (const Type type : {Type::kF32, Type::kF16, Type::kBF16})
-    found[quant::traits(type).name] = digest(float_products(kernels, type));
+    found[std::string(quant::traits(type).name)] = digest(float_products(kernels, type));
 
   Inputs inputs;
   const auto a = inputs.floats(1003, 30), b = inputs.floats(1003, 2);
