@@ -2,6 +2,10 @@
 
 add_library(sluice_flags INTERFACE)
 target_compile_options(sluice_flags INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  # Where the base instruction set has fused multiply-adds: operations on floats stay as they are written.
+  target_compile_options(sluice_flags INTERFACE -ffp-contract=off)
+endif()
 if(SLUICE_WERROR)
   target_compile_options(sluice_flags INTERFACE -Werror)
 endif()

@@ -2,7 +2,7 @@
 # one symbol, fill_<level>, and no weak ones.
 set(checked 0)
 foreach(object ${OBJECTS})
-  if(NOT object MATCHES "kernels_(avx[a-z0-9_]*)\\.")
+  if(NOT object MATCHES "kernels_(avx[a-z0-9_]*|neon)\\.")
     continue()
   endif()
   set(level ${CMAKE_MATCH_1})

@@ -10,7 +10,7 @@ void fill_avx_vnni_evex(Kernels& table);
 const std::vector<TestLevel>& vector_levels() {
   static const std::vector<TestLevel> levels = [] {
     std::vector<TestLevel> found;
-    for (const char* name : {"avx2", "avx-vnni", "avx512"})
+    for (const char* name : {"avx2", "avx-vnni", "avx512", "neon-dotprod"})
       if (const Kernels* table = select_kernels(name)) found.push_back({name, table});
 #if defined(SLUICE_TEST_X86)
     if (select_kernels("avx512")) {

@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace sluice::cpu {
@@ -60,6 +62,8 @@ const Level kLevels[] = {
     {"avx2", [] { return features().avx2; }, fill_avx2},
     {"avx-vnni", [] { return features().avx_vnni; }, fill_avx_vnni},
     {"avx512", [] { return features().avx512; }, fill_avx512},
+#elif defined(__aarch64__)
+    {"neon-dotprod", [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }, fill_neon},
 #endif
 };
 

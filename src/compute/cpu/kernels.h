@@ -103,5 +103,6 @@ void fill_delta_scalar(Kernels& table);  // a part of fill_scalar
 void fill_avx2(Kernels& table);
 void fill_avx_vnni(Kernels& table);
 void fill_avx512(Kernels& table);
+void fill_neon(Kernels& table);
 
 }  // namespace sluice::cpu

@@ -60,7 +60,8 @@ Row random_row(const Traits& t, int64_t n, std::mt19937& random) {
   for (size_t at = 0; at < row.size(); at += static_cast<size_t>(t.block_bytes)) {
     for (const size_t offset : half_offsets(t.type)) {
       // Either sign, about 1e-7 (subnormal) to 1.
-      const uint16_t half = static_cast<uint16_t>((random() & 0x8000) | (random() % 0x3c00));
+      const auto sign = random() & 0x8000;
+      const auto half = static_cast<uint16_t>(sign | random() % 0x3c00);
       std::memcpy(row.data() + at + offset, &half, 2);
     }
     if (t.type == Type::kMXFP4) row.data()[at] = static_cast<uint8_t>(100 + random() % 40);

@@ -96,29 +96,6 @@ inline void attend(const AttentionTile& t) {
                       t.positions, t.out, t.out_stride);
 }
 
-SLUICE_INLINE void transpose_8x8(const float* from, int64_t stride, float* to) {
-  __m256 r[8], t[8];
-  SLUICE_UNROLL
-  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(from + i * stride);
-  SLUICE_UNROLL
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-  }
-  SLUICE_UNROLL
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-  }
-  SLUICE_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(to + i * kTilePositions, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(to + (i + 4) * kTilePositions, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
-}
-
 inline void transpose_keys(const float* from, int64_t positions, int64_t dim, float* to) {
   int64_t p = 0;
   for (; p + 8 <= positions; p += 8) {

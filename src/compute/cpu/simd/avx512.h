@@ -11,6 +11,10 @@ namespace {
 constexpr int kBlockVectors = 2;
 constexpr int kBlockActs = 4;
 
+// The product takes unsigned weights up to 255; see avx2.h.
+constexpr bool kAnyByte = true;
+constexpr int kSignedBias = 128;
+
 SLUICE_INLINE Ints dot_add(Ints sum, Ints w, Ints x) {
   return _mm512_dpbusd_epi32(sum, w, x);
 }
@@ -18,4 +22,4 @@ SLUICE_INLINE Ints dot_add(Ints sum, Ints w, Ints x) {
 }  // namespace
 }  // namespace sluice::cpu
 
-#include "compute/cpu/simd/dot_vnni.h"
+#include "compute/cpu/simd/dot_chains.h"

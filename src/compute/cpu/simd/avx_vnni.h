@@ -11,6 +11,10 @@ namespace {
 constexpr int kBlockVectors = 2;
 constexpr int kBlockActs = 4;
 
+// The product takes unsigned weights up to 255; see avx2.h.
+constexpr bool kAnyByte = true;
+constexpr int kSignedBias = 128;
+
 SLUICE_INLINE Ints dot_add(Ints sum, Ints w, Ints x) {
 #if defined(SLUICE_VNNI_EVEX)
   // The same instruction as AVX-512 encodes it: tests cover this level on machines without
@@ -24,4 +28,4 @@ SLUICE_INLINE Ints dot_add(Ints sum, Ints w, Ints x) {
 }  // namespace
 }  // namespace sluice::cpu
 
-#include "compute/cpu/simd/dot_vnni.h"
+#include "compute/cpu/simd/dot_chains.h"

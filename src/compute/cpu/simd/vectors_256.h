@@ -117,7 +117,8 @@ SLUICE_INLINE Ints left_each_32(Ints a, Ints bits) {
 SLUICE_INLINE Ints right_each_32(Ints a, Ints bits) {
   return _mm256_srlv_epi32(a, bits);
 }
-// bytes: table[index & 15] of the 16 bytes in every 128 bits; 0 for an index from 128
+// bytes: table[index] of the 16 bytes in every 128 bits; 0 for an index from 128; no index is in
+// 16 .. 127, where levels differ
 SLUICE_INLINE Ints shuffle_bytes(Ints table, Ints index) {
   return _mm256_shuffle_epi8(table, index);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer products with VNNI; the level provides dot_add(sum, w, values) and each_row(x).
+// Integer products with an instruction that adds four products of bytes; the level provides
+// dot_add(sum, w, values), each_row(x) and the two constants.
 #pragma once
 
 #include "compute/cpu/simd/common.h"
@@ -7,12 +8,10 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr bool kAnyByte = true;
-constexpr int kSignedBias = 128;
-
 template <int kMax, bool kSigned, int kCount, int kVectors, int kActs>
 SLUICE_INLINE void dot_block(const Ints* const* w, const PackedAct* const* x, int first,
                              Ints (&sum)[kVectors][kActs]) {
+  static_assert(kAnyByte || kSigned || kMax <= 127, "weights must be signed bytes");
   // One chain of products per output hides their latency when there are enough outputs; two chains
   // of four do it when there are few.
   constexpr bool kTwoChains = kCount == 8 && kVectors * kActs <= 2;
