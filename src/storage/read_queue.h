@@ -45,6 +45,9 @@ struct Completion {
   Status status;
 };
 
+// Disks that want more are read buffered: memory is aligned to pages.
+inline constexpr uint32_t kMaxAlignment = 4096;
+
 class ReadQueue {
  public:
   // Waits for the reads in flight: until then the system writes to their memory.
@@ -75,7 +78,8 @@ class ReadQueue {
   // process no longer sees. Not while reads are in flight.
   virtual bool register_memory(std::span<uint8_t> memory) = 0;
 
-  // Of offset, bytes and target of every read; a power of two, 1 in buffered mode.
+  // Of offset, bytes and target of every read; a power of two up to kMaxAlignment, 1 in buffered
+  // mode.
   virtual uint32_t alignment() const = 0;
   // Past the page cache (O_DIRECT).
   virtual bool direct() const = 0;
