@@ -5,7 +5,7 @@ set -euo pipefail
 
 level=${1:-build}
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-json3-dev libpcre2-dev
-          libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev)
+          libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev libxxhash-dev)
 case $level in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev python3) ;;

@@ -186,7 +186,7 @@ Status start_trace(const engine::Engine& engine, const std::string& path,
     return fail(ErrorKind::kUsage, "--trace: {} has no experts", engine.options().model_path);
   SLUICE_ASSIGN(trace, residency::TraceWriter::create(path, static_cast<int32_t>(config.layers),
                                                       static_cast<int32_t>(config.experts)));
-  engine.model().record_experts(&*trace);
+  engine.model().experts().record_to(&*trace);
   return {};
 }
 
@@ -259,7 +259,7 @@ Status run_command(const Arguments& arguments) {
   if (with_template && !chat_template) return fail(chat_template.error());
   const auto finish = [&](Status status) -> Status {
     if (!status || !trace) return status;
-    engine->model().record_experts(nullptr);
+    engine->model().experts().record_to(nullptr);
     return trace->finish();
   };
   if (options.prompt && !(with_template && options.interactive))

@@ -99,6 +99,7 @@ typedef struct sluice_expert {
   const int32_t* rows;  /* host, [count]: row of x and of out */
   const float* weights; /* host, [count] */
   int32_t count;
+  float* apart; /* [count, dim]: y goes here and out is left alone; NULL: added to out */
 } sluice_expert;
 
 typedef struct sluice_backend sluice_backend;
@@ -173,6 +174,12 @@ typedef struct sluice_backend_api {
    * the same hidden width. */
   int32_t (*experts)(sluice_backend*, const float* x, int64_t rows, int64_t dim,
                      const sluice_expert* experts, int32_t count, float* out);
+
+  /* out += weight * y of experts whose y was kept apart, per row in the order of `experts`: the
+   * bits that experts() gives when it adds them itself. `experts` need not have been computed in
+   * this order, nor together. */
+  int32_t (*add_experts)(sluice_backend*, const sluice_expert* experts, int32_t count, int64_t dim,
+                         float* out);
 
   /* out [count, dim] = the given rows of x. rows: host. */
   int32_t (*gather)(sluice_backend*, const float* x, const int32_t* rows, int64_t count,

@@ -12,7 +12,7 @@
 #include "compute/backend.h"
 #include "model/config.h"
 #include "model/sequence.h"
-#include "residency/trace.h"
+#include "residency/expert_cache.h"
 
 namespace sluice::model {
 
@@ -33,10 +33,10 @@ class Model {
   virtual ~Model() = default;
 
   virtual const Config& config() const = 0;
-  // Bytes of weights in memory, experts counted.
+  // Bytes of all weights, wherever the experts are.
   virtual uint64_t weight_bytes() const = 0;
-  // Records which experts are asked for from now on; nullptr ends that.
-  virtual void record_experts(residency::TraceWriter* trace) = 0;
+  // Where the experts are; without layers for a dense model.
+  virtual residency::ExpertCache& experts() = 0;
   virtual Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const = 0;
 
   // Runs the chunks as one batch. logits is resized to [wanted rows, vocabulary], in the chunks'

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/moe.h"
 
+#include <algorithm>
+
 namespace sluice::model {
+namespace {
+
+// A step of so few rows is decoding: its experts are likely to be used again.
+constexpr int64_t kTokenRows = 8;
+// Of a prompt's end: 80 % of a token's experts were used by one of the eight before it.
+constexpr int64_t kLastingRows = 16;
+
+}  // namespace
 
 Result<MoeWeights> Moe::bind(Weights& weights, const std::string& prefix, const Config& config,
                              int layer) {
@@ -44,8 +54,106 @@ void Moe::group_by_expert(int64_t rows) {
   }
 }
 
-Status Moe::run(const MoeWeights& w, const residency::ExpertCache& cache, const float* h,
-                int64_t rows, float* out) {
+// Which experts the last rows chose.
+std::span<const uint8_t> Moe::lasting(int64_t rows) {
+  chosen_late_.assign(static_cast<size_t>(experts_), 0);
+  const int64_t first = std::max<int64_t>(0, rows - kLastingRows);
+  for (int64_t i = first * used_; i < rows * used_; ++i)
+    chosen_late_[static_cast<size_t>(ids_[static_cast<size_t>(i)])] = 1;
+  lasting_.clear();
+  for (const int32_t e : active_) lasting_.push_back(chosen_late_[static_cast<size_t>(e)]);
+  return lasting_;
+}
+
+// The job of active expert i.
+sluice_expert Moe::job(const ExpertStack& stack, size_t i, const residency::ExpertParts& parts) {
+  // After grouping, start_[e + 1] is the first assignment of expert e.
+  const auto first_of = [this](size_t n) {
+    return static_cast<size_t>(start_[static_cast<size_t>(active_[n]) + 1]);
+  };
+  const size_t first = first_of(i);
+  const size_t end = i + 1 < active_.size() ? first_of(i + 1) : rows_.size();
+  return {{parts[residency::kGate], static_cast<uint32_t>(stack.gate), stack.dim, stack.hidden},
+          {parts[residency::kUp], static_cast<uint32_t>(stack.up), stack.dim, stack.hidden},
+          {parts[residency::kDown], static_cast<uint32_t>(stack.down), stack.hidden, stack.dim},
+          rows_.data() + first,
+          row_weights_.data() + first,
+          static_cast<int32_t>(end - first),
+          nullptr};
+}
+
+Status Moe::compute(const float* h, int64_t rows, int64_t dim, std::span<const sluice_expert> jobs,
+                    float* out) {
+  return backend_->check((*backend_)->experts(backend_->get(), h, rows, dim, jobs.data(),
+                                              static_cast<int32_t>(jobs.size()), out));
+}
+
+Result<std::optional<sluice_expert>> Moe::shared(const MoeWeights& w, const float* h,
+                                                 int64_t rows) {
+  if (!w.shared_weight) return std::nullopt;
+  while (static_cast<int64_t>(every_row_.size()) < rows)
+    every_row_.push_back(static_cast<int32_t>(every_row_.size()));
+  shared_weights_.resize(static_cast<size_t>(rows));
+  SLUICE_TRY(backend_->check((*backend_)->row_gate(backend_->get(), h, rows, w.stack.dim,
+                                                   w.shared_weight, shared_weights_.data())));
+  return sluice_expert{w.shared_gate,
+                       w.shared_up,
+                       w.shared_down,
+                       every_row_.data(),
+                       shared_weights_.data(),
+                       static_cast<int32_t>(rows),
+                       nullptr};
+}
+
+// Experts in their order, group by group as they come.
+Status Moe::run_in_order(const MoeWeights& w, const float* h, int64_t rows, float* out) {
+  SLUICE_ASSIGN(const std::optional<sluice_expert> common, shared(w, h, rows));
+  for (size_t handed = 0; handed < active_.size();) {
+    SLUICE_ASSIGN(const auto group, stream_.next());
+    jobs_.clear();
+    for (const auto& ready : group)
+      jobs_.push_back(job(w.stack, static_cast<size_t>(ready.index), ready.parts));
+    handed += group.size();
+    // The backend takes experts of one width at a time.
+    if (common && handed == active_.size() && common->gate.rows == w.stack.hidden)
+      jobs_.push_back(*common);
+    SLUICE_TRY(compute(h, rows, w.stack.dim, jobs_, out));
+  }
+  if (common && common->gate.rows != w.stack.hidden)
+    SLUICE_TRY(compute(h, rows, w.stack.dim, {&*common, 1}, out));
+  return {};
+}
+
+// Experts as they come, each computed while the others are read; added in their order at the end.
+Status Moe::run_as_they_come(const MoeWeights& w, const float* h, int64_t rows, float* out) {
+  const int64_t dim = w.stack.dim;
+  SLUICE_ASSIGN(std::optional<sluice_expert> common, shared(w, h, rows));
+  const size_t assignments = rows_.size() + static_cast<size_t>(common ? rows : 0);
+  SLUICE_TRY(apart_.reserve(assignments * static_cast<size_t>(dim) * sizeof(float)));
+  ordered_.resize(active_.size());
+  if (common) {  // it is always here: computed while the first of the others is read
+    common->apart = apart_.floats() + static_cast<int64_t>(rows_.size()) * dim;
+    SLUICE_TRY(compute(h, rows, dim, {&*common, 1}, out));
+  }
+  for (size_t handed = 0; handed < active_.size();) {
+    SLUICE_ASSIGN(const auto group, stream_.next());
+    jobs_.clear();
+    for (const auto& ready : group) {
+      const auto i = static_cast<size_t>(ready.index);
+      sluice_expert& expert = ordered_[i] = job(w.stack, i, ready.parts);
+      expert.apart = apart_.floats() + (expert.rows - rows_.data()) * dim;
+      jobs_.push_back(expert);
+    }
+    handed += group.size();
+    SLUICE_TRY(compute(h, rows, dim, jobs_, out));
+  }
+  if (common) ordered_.push_back(*common);
+  return backend_->check((*backend_)->add_experts(backend_->get(), ordered_.data(),
+                                                  static_cast<int32_t>(ordered_.size()), dim, out));
+}
+
+Status Moe::run(const MoeWeights& w, residency::ExpertCache& cache, const float* h, int64_t rows,
+                float* out) {
   const compute::Backend& be = *backend_;
   ids_.resize(static_cast<size_t>(rows * used_));
   weights_.resize(ids_.size());
@@ -53,42 +161,17 @@ Status Moe::run(const MoeWeights& w, const residency::ExpertCache& cache, const 
       be->route(be.get(), h, rows, w.stack.dim, &w.router, used_, ids_.data(), weights_.data())));
   group_by_expert(rows);
 
-  cache.acquire(w.layer, active_, lease_);
-  jobs_.clear();
-  for (size_t i = 0; i < active_.size(); ++i) {
-    const auto e = static_cast<size_t>(active_[i]);
-    // After grouping, start_[e + 1] is the first assignment of expert e.
-    const auto first = static_cast<size_t>(start_[e + 1]);
-    const auto end = i + 1 < active_.size()
-                         ? static_cast<size_t>(start_[static_cast<size_t>(active_[i + 1]) + 1])
-                         : rows_.size();
-    const residency::ExpertParts& parts = lease_[i];
-    jobs_.push_back({
-        {parts[residency::kGate], static_cast<uint32_t>(w.stack.gate), w.stack.dim, w.stack.hidden},
-        {parts[residency::kUp], static_cast<uint32_t>(w.stack.up), w.stack.dim, w.stack.hidden},
-        {parts[residency::kDown], static_cast<uint32_t>(w.stack.down), w.stack.hidden, w.stack.dim},
-        rows_.data() + first,
-        row_weights_.data() + first,
-        static_cast<int32_t>(end - first),
-    });
-  }
-  if (w.shared_weight) {
-    while (static_cast<int64_t>(every_row_.size()) < rows)
-      every_row_.push_back(static_cast<int32_t>(every_row_.size()));
-    shared_weights_.resize(static_cast<size_t>(rows));
-    SLUICE_TRY(be.check(
-        be->row_gate(be.get(), h, rows, w.stack.dim, w.shared_weight, shared_weights_.data())));
-    // The backend takes experts of one width at a time.
-    if (w.shared_gate.rows != w.stack.hidden) {
-      SLUICE_TRY(be.check(be->experts(be.get(), h, rows, w.stack.dim, jobs_.data(),
-                                      static_cast<int32_t>(jobs_.size()), out)));
-      jobs_.clear();
-    }
-    jobs_.push_back({w.shared_gate, w.shared_up, w.shared_down, every_row_.data(),
-                     shared_weights_.data(), static_cast<int32_t>(rows)});
-  }
-  return be.check(be->experts(be.get(), h, rows, w.stack.dim, jobs_.data(),
-                              static_cast<int32_t>(jobs_.size()), out));
+  // Asked once: what is read in the background may be complete a moment later.
+  const bool all_here = cache.complete();
+  const bool few = rows <= kTokenRows && (all_here || cache.can_hold(w.layer, active_.size()));
+  if (few)
+    cache.begin(w.layer, active_, residency::Use::kToken, {}, stream_);
+  else
+    cache.begin(w.layer, active_, residency::Use::kScan, lasting(rows), stream_);
+  Status done =
+      few && !all_here ? run_as_they_come(w, h, rows, out) : run_in_order(w, h, rows, out);
+  stream_.finish();
+  return done;
 }
 
 }  // namespace sluice::model

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A mixture-of-experts block: route, acquire, compute. The one place where the router's answer
-// meets the tiers that experts lie in.
+// meets the tiers that experts lie in. The bits do not depend on which experts were in memory.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "model/config.h"
@@ -23,18 +25,26 @@ struct MoeWeights {
 class Moe {
  public:
   Moe(const compute::Backend& backend, int64_t experts, int64_t used)
-      : backend_(&backend), experts_(experts), used_(used) {}
+      : backend_(&backend), experts_(experts), used_(used), apart_(backend) {}
 
   // Binds router, experts and, if the file has one, the shared expert of `shared_hidden` (0: none).
   static Result<MoeWeights> bind(Weights& weights, const std::string& prefix, const Config& config,
                                  int layer);
 
   // out += sum over the chosen experts of weight * down(silu(gate h) * (up h)); h, out [rows, dim].
-  Status run(const MoeWeights& weights, const residency::ExpertCache& cache, const float* h,
-             int64_t rows, float* out);
+  // Errors of the disk where experts are read while it runs.
+  Status run(const MoeWeights& weights, residency::ExpertCache& cache, const float* h, int64_t rows,
+             float* out);
 
  private:
   void group_by_expert(int64_t rows);
+  std::span<const uint8_t> lasting(int64_t rows);
+  sluice_expert job(const ExpertStack& stack, size_t i, const residency::ExpertParts& parts);
+  Result<std::optional<sluice_expert>> shared(const MoeWeights& w, const float* h, int64_t rows);
+  Status compute(const float* h, int64_t rows, int64_t dim, std::span<const sluice_expert> jobs,
+                 float* out);
+  Status run_in_order(const MoeWeights& w, const float* h, int64_t rows, float* out);
+  Status run_as_they_come(const MoeWeights& w, const float* h, int64_t rows, float* out);
 
   const compute::Backend* backend_;
   int64_t experts_;
@@ -49,7 +59,11 @@ class Moe {
   std::vector<int32_t> every_row_;     // 0, 1, ...
   std::vector<float> shared_weights_;  // [rows]
   std::vector<sluice_expert> jobs_;
-  residency::Lease lease_;
+  std::vector<sluice_expert> ordered_;  // all of a step, while they come in any order
+  std::vector<uint8_t> chosen_late_;    // per expert
+  std::vector<uint8_t> lasting_;        // per active expert
+  compute::DeviceArray apart_;          // [assignments, dim]
+  residency::ExpertStream stream_;
 };
 
 }  // namespace sluice::model

@@ -30,11 +30,11 @@ class Qwen3 final : public Model {
         attention_(backend, config_),
         moe_(backend, config_.experts, config_.experts_used) {}
 
-  Status bind(int threads);
+  Status bind(const ExpertOptions& experts);
 
   const Config& config() const override { return config_; }
-  uint64_t weight_bytes() const override { return weights_.bytes() + experts_.bytes(); }
-  void record_experts(residency::TraceWriter* trace) override { experts_.record_to(trace); }
+  uint64_t weight_bytes() const override { return weights_.bytes() + experts_->expert_bytes(); }
+  residency::ExpertCache& experts() override { return *experts_; }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }
@@ -52,7 +52,7 @@ class Qwen3 final : public Model {
   Ends ends_;
   Attention attention_;
   Moe moe_;
-  residency::ExpertCache experts_;
+  std::unique_ptr<residency::ExpertCache> experts_;
 
   std::vector<Layer> layers_;
   Sequence::Shape memory_;
@@ -61,7 +61,7 @@ class Qwen3 final : public Model {
   std::vector<float> ones_;
 };
 
-Status Qwen3::bind(int threads) {
+Status Qwen3::bind(const ExpertOptions& experts) {
   const Config& c = config_;
   memory_.layers = c.layers;
   memory_.kv_heads = c.kv_heads;
@@ -83,19 +83,22 @@ Status Qwen3::bind(int threads) {
     }
     layers_.push_back(layer);
   }
-  SLUICE_ASSIGN(experts_, weights_.load_experts(threads));
+  residency::CacheOptions cache = experts.cache;
+  cache.used = static_cast<int32_t>(c.experts_used);
+  SLUICE_ASSIGN(experts_, weights_.open_experts(cache, experts.reads));
   return {};
 }
 
 // x += ffn(h)
 Status Qwen3::feed_forward(const Layer& layer, const float* h, int64_t rows, float* x) {
-  if (config_.experts > 0) return moe_.run(layer.moe, experts_, h, rows, x);
+  if (config_.experts > 0) return moe_.run(layer.moe, *experts_, h, rows, x);
   while (static_cast<int64_t>(every_row_.size()) < rows) {
     every_row_.push_back(static_cast<int32_t>(every_row_.size()));
     ones_.push_back(1.0f);
   }
-  const sluice_expert dense{layer.gate,        layer.up,     layer.down,
-                            every_row_.data(), ones_.data(), static_cast<int32_t>(rows)};
+  const sluice_expert dense{
+      layer.gate, layer.up, layer.down, every_row_.data(), ones_.data(), static_cast<int32_t>(rows),
+      nullptr};
   return backend_.check(backend_->experts(backend_.get(), h, rows, config_.dim, &dense, 1, x));
 }
 
@@ -140,12 +143,13 @@ Status Qwen3::run(std::vector<float>& logits, const Observer& observer) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf& file, const Config& config,
-                                          const compute::Backend& backend, int threads) {
+                                          const compute::Backend& backend,
+                                          const ExpertOptions& experts) {
   if (config.architecture == "qwen3moe" && config.experts == 0)
     return fail(ErrorKind::kBadFile, "{}: qwen3moe.expert_count is missing or 0",
                 file.files().front()->name());
   auto model = std::make_unique<Qwen3>(config, backend, file);
-  SLUICE_TRY(model->bind(threads));
+  SLUICE_TRY(model->bind(experts));
   return model;
 }
 

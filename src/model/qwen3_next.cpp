@@ -33,11 +33,11 @@ class Qwen3Next final : public Model {
         delta_net_(backend, config_),
         moe_(backend, config_.experts, config_.experts_used) {}
 
-  Status bind(int threads);
+  Status bind(const ExpertOptions& experts);
 
   const Config& config() const override { return config_; }
-  uint64_t weight_bytes() const override { return weights_.bytes() + experts_.bytes(); }
-  void record_experts(residency::TraceWriter* trace) override { experts_.record_to(trace); }
+  uint64_t weight_bytes() const override { return weights_.bytes() + experts_->expert_bytes(); }
+  residency::ExpertCache& experts() override { return *experts_; }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }
@@ -55,13 +55,13 @@ class Qwen3Next final : public Model {
   Attention attention_;
   GatedDeltaNet delta_net_;
   Moe moe_;
-  residency::ExpertCache experts_;
+  std::unique_ptr<residency::ExpertCache> experts_;
   std::vector<Layer> layers_;
   Sequence::Shape memory_;
   Batch batch_;
 };
 
-Status Qwen3Next::bind(int threads) {
+Status Qwen3Next::bind(const ExpertOptions& experts) {
   const Config& c = config_;
   memory_.kv_heads = c.kv_heads;
   memory_.head_dim = c.head_dim;
@@ -85,7 +85,9 @@ Status Qwen3Next::bind(int threads) {
     SLUICE_ASSIGN(layer.moe, Moe::bind(weights_, prefix, c, static_cast<int>(n)));
     layers_.push_back(layer);
   }
-  SLUICE_ASSIGN(experts_, weights_.load_experts(threads));
+  residency::CacheOptions cache = experts.cache;
+  cache.used = static_cast<int32_t>(c.experts_used);
+  SLUICE_ASSIGN(experts_, weights_.open_experts(cache, experts.reads));
   return {};
 }
 
@@ -127,7 +129,7 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
       SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
     }
     SLUICE_TRY(be.check(be->rms_norm(be.get(), x, layer.moe_norm, rows, c.dim, c.eps, h)));
-    SLUICE_TRY(moe_.run(layer.moe, experts_, h, rows, x));
+    SLUICE_TRY(moe_.run(layer.moe, *experts_, h, rows, x));
     if (n + 1 < c.layers) SLUICE_TRY(ends_.observe(observer, n + 1, x, rows));
   }
   return ends_.finish(batch_, logits, observer);
@@ -136,12 +138,13 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_qwen3_next(const gguf::Gguf& file, const Config& config,
-                                               const compute::Backend& backend, int threads) {
+                                               const compute::Backend& backend,
+                                               const ExpertOptions& experts) {
   if (config.experts == 0)
     return fail(ErrorKind::kBadFile, "{}: qwen3next.expert_count is missing or 0",
                 file.files().front()->name());
   auto model = std::make_unique<Qwen3Next>(config, backend, file);
-  SLUICE_TRY(model->bind(threads));
+  SLUICE_TRY(model->bind(experts));
   return model;
 }
 

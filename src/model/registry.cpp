@@ -28,9 +28,10 @@ std::string architecture_names() {
 }
 
 Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
-                                          const compute::Backend& backend, int threads) {
+                                          const compute::Backend& backend,
+                                          const ExpertOptions& experts) {
   SLUICE_ASSIGN(const Config config, Config::read(file, rope));
-  return find_architecture(config.architecture)->load(file, config, backend, threads);
+  return find_architecture(config.architecture)->load(file, config, backend, experts);
 }
 
 }  // namespace sluice::model

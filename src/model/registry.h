@@ -13,10 +13,16 @@
 
 namespace sluice::model {
 
+// How the experts of a model are kept.
+struct ExpertOptions {
+  residency::CacheOptions cache;
+  storage::ReadQueueOptions reads;
+};
+
 struct Architecture {
   std::string_view name;  // general.architecture
   Result<std::unique_ptr<Model>> (*load)(const gguf::Gguf&, const Config&, const compute::Backend&,
-                                         int threads);
+                                         const ExpertOptions& experts);
 };
 
 // nullptr when unknown.
@@ -24,15 +30,17 @@ const Architecture* find_architecture(std::string_view name);
 // "qwen3, qwen3moe, qwen3next"
 std::string architecture_names();
 
-// Reads the hyperparameters and loads all weights. `backend` must outlive the model.
+// Reads the hyperparameters and loads all weights but the experts, which are read when they are
+// needed. `backend` must outlive the model.
 Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
-                                          const compute::Backend& backend, int threads);
+                                          const compute::Backend& backend,
+                                          const ExpertOptions& experts = {});
 
 // Loaders, one per file of this folder.
 Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf&, const Config&, const compute::Backend&,
-                                          int threads);
+                                          const ExpertOptions&);
 
 Result<std::unique_ptr<Model>> load_qwen3_next(const gguf::Gguf&, const Config&,
-                                               const compute::Backend&, int threads);
+                                               const compute::Backend&, const ExpertOptions&);
 
 }  // namespace sluice::model

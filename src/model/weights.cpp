@@ -138,17 +138,25 @@ Result<uint64_t> Weights::fingerprint() const {
 
 Result<const gguf::Tensor*> Weights::expert_tensor(const std::string& name, int64_t cols,
                                                    int64_t rows, int64_t count) const {
-  return find(name, {cols, rows, count, 1});
+  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {cols, rows, count, 1}));
+  if (tensor->bytes / static_cast<uint64_t>(count) >= uint64_t{1} << 31)
+    return fail(ErrorKind::kUnsupported, "{}: tensor {}: an expert has {} bytes, at most 2 GiB",
+                file_->files()[static_cast<size_t>(tensor->file)]->name(), name,
+                tensor->bytes / static_cast<uint64_t>(count));
+  return tensor;
 }
 
 Result<ExpertStack> Weights::experts(const std::string& prefix, int64_t dim, int64_t hidden,
                                      int64_t count) {
-  std::vector<residency::ExpertRanges> layer(static_cast<size_t>(count));
+  residency::LayerExperts layer;
+  layer.experts.resize(static_cast<size_t>(count));
   // `first` of `of`: the share of each expert's slice that is this part.
   auto add = [&](residency::Part part, const gguf::Tensor& tensor, uint64_t first, uint64_t of) {
     const uint64_t slice = tensor.bytes / static_cast<uint64_t>(count);
-    for (size_t e = 0; e < layer.size(); ++e)
-      layer[e][part] = {tensor.file, tensor.offset + e * slice + first * (slice / of), slice / of};
+    const auto bytes = static_cast<uint32_t>(slice / of);
+    layer.names[part] = tensor.name;
+    for (size_t e = 0; e < layer.experts.size(); ++e)
+      layer.experts[e][part] = {tensor.file, tensor.offset + e * slice + first * bytes, bytes};
   };
 
   ExpertStack stack{};
@@ -174,12 +182,18 @@ Result<ExpertStack> Weights::experts(const std::string& prefix, int64_t dim, int
                 expert_tensor(prefix + "ffn_down_exps.weight", hidden, dim, count));
   stack.down = down->type;
   add(residency::kDown, *down, 0, 1);
-  expert_table_.push_back(std::move(layer));
+  expert_table_.layers.push_back(std::move(layer));
   return stack;
 }
 
-Result<residency::ExpertCache> Weights::load_experts(int threads) const {
-  return residency::ExpertCache::load(expert_table_, file_->files(), threads);
+Result<std::unique_ptr<residency::ExpertCache>> Weights::open_experts(
+    const residency::CacheOptions& options, const storage::ReadQueueOptions& reads) {
+  residency::ExpertTable table = std::move(expert_table_);
+  for (const auto& file : file_->files()) table.files.push_back(file->name());
+  if (table.layers.empty())
+    return residency::ExpertCache::create(std::move(table), nullptr, options);
+  SLUICE_ASSIGN(auto queue, storage::open_read_queue(table.files, reads));
+  return residency::ExpertCache::create(std::move(table), std::move(queue), options);
 }
 
 }  // namespace sluice::model

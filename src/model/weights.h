@@ -43,10 +43,12 @@ class Weights {
   Result<const float*> transposed(const std::string& name, int64_t cols, int64_t rows);
 
   // Declares the experts of the next mixture layer ("blk.N.ffn_gate_exps.weight" and so on, or the
-  // joint ffn_gate_up_exps); their bytes are loaded by load_experts().
+  // joint ffn_gate_up_exps); their bytes are read through open_experts().
   Result<ExpertStack> experts(const std::string& prefix, int64_t dim, int64_t hidden,
                               int64_t count);
-  Result<residency::ExpertCache> load_experts(int threads) const;
+  // Ends the declarations.
+  Result<std::unique_ptr<residency::ExpertCache>> open_experts(
+      const residency::CacheOptions& options, const storage::ReadQueueOptions& reads);
 
   uint64_t bytes() const { return bytes_; }  // loaded so far, experts not counted
   // Differs between files that hold other tensors, and almost surely between other weights.

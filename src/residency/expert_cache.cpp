@@ -1,108 +1,499 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "residency/expert_cache.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
-#include <atomic>
-#include <memory>
-#include <mutex>
-#include <system_error>
-#include <thread>
+#include <numeric>
+
+#include "base/check.h"
 
 namespace sluice::residency {
 namespace {
 
-struct Read {
-  ByteRange range;
-  uint8_t* to;
-};
+using Clock = std::chrono::steady_clock;
 
-constexpr uint64_t kPiece = uint64_t{8} << 20;
+// Slots are laid out for the largest alignment that reads may want.
+constexpr uint32_t kAlignment = storage::kMaxAlignment;
 
-// A layer's ranges in file order. Neighbours are joined, since the experts of a stack follow one
-// another.
-std::vector<Read> plan_reads(const std::vector<ExpertRanges>& layer, uint8_t* arena,
-                             std::vector<ExpertParts>& parts) {
-  struct Item {
-    ByteRange range;
-    const uint8_t** slot;
-  };
-  std::vector<Item> items;
-  parts.resize(layer.size());
-  for (size_t e = 0; e < layer.size(); ++e)
-    for (int p = 0; p < kParts; ++p) items.push_back({layer[e][p], &parts[e][p]});
-  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
-    return std::pair(a.range.file, a.range.offset) < std::pair(b.range.file, b.range.offset);
-  });
-  std::vector<Read> reads;
-  for (const Item& item : items) {
-    *item.slot = arena;
-    const bool joins = !reads.empty() && reads.back().range.file == item.range.file &&
-                       reads.back().range.offset + reads.back().range.bytes == item.range.offset &&
-                       reads.back().range.bytes + item.range.bytes <= kPiece;
-    if (joins)
-      reads.back().range.bytes += item.range.bytes;
-    else
-      reads.push_back({item.range, arena});
-    arena += item.range.bytes;
-  }
-  return reads;
+// Slots of a class that a sweep may leave without a pinned expert: room for what it reads.
+int64_t sweep_slots(int64_t slots) {
+  return std::max<int64_t>(2, slots / 4);
+}
+
+// Never 0, which stands for "not read yet".
+uint64_t checksum(const uint8_t* data, size_t bytes) {
+  return std::max<uint64_t>(1, XXH3_64bits(data, bytes));
 }
 
 }  // namespace
 
-Result<ExpertCache> ExpertCache::load(const ExpertTable& table,
-                                      std::span<const std::unique_ptr<storage::Reader>> files,
-                                      int threads) {
-  ExpertCache cache;
-  std::vector<Read> reads;
-  cache.parts_.resize(table.size());
-  for (size_t layer = 0; layer < table.size(); ++layer) {
-    uint64_t bytes = 0;
-    for (const ExpertRanges& expert : table[layer])
-      for (const ByteRange& range : expert) bytes += range.bytes;
-    AlignedBuffer arena = AlignedBuffer::allocate(bytes);
-    if (bytes > 0 && !arena)
-      return fail(ErrorKind::kTooLarge, "no memory for the {} bytes of layer {}'s experts", bytes,
-                  layer);
-    const std::vector<Read> layer_reads =
-        plan_reads(table[layer], arena.data(), cache.parts_[layer]);
-    reads.insert(reads.end(), layer_reads.begin(), layer_reads.end());
-    cache.bytes_ += bytes;
-    cache.arenas_.push_back(std::move(arena));
-  }
-
-  std::atomic<size_t> next{0};
-  std::mutex error_mutex;
-  Status status;
-  auto work = [&] {
-    for (;;) {
-      const size_t i = next.fetch_add(1);
-      if (i >= reads.size()) return;
-      const Read& read = reads[i];
-      Status done = files[static_cast<size_t>(read.range.file)]->read_at(
-          read.range.offset, {read.to, static_cast<size_t>(read.range.bytes)});
-      if (done) continue;
-      const std::lock_guard<std::mutex> lock(error_mutex);
-      if (status) status = std::move(done);
-      next.store(reads.size());
+std::vector<ExpertCache::SizeClass> ExpertCache::size_classes(const ExpertTable& table,
+                                                              std::vector<int32_t>* class_of) {
+  std::vector<SizeClass> classes;
+  for (const LayerExperts& layer : table.layers) {
+    std::array<uint32_t, kParts> bytes{};
+    for (int p = 0; p < kParts; ++p)
+      bytes[static_cast<size_t>(p)] = layer.experts.front()[static_cast<size_t>(p)].bytes;
+    auto same = std::find_if(classes.begin(), classes.end(),
+                             [&](const SizeClass& c) { return c.part_bytes == bytes; });
+    if (same == classes.end()) {
+      SizeClass& added = classes.emplace_back();
+      added.part_bytes = bytes;
+      for (size_t p = 0; p < kParts; ++p) {
+        added.part_at[p] = added.slot_bytes;
+        added.slot_bytes += storage::slot_bytes(bytes[p], kAlignment);
+      }
+      same = classes.end() - 1;
     }
-  };
-  std::vector<std::thread> helpers;
-  try {
-    for (int i = 1; i < threads; ++i) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // no more threads to be had: those there are do the work
+    same->experts += static_cast<int64_t>(layer.experts.size());
+    if (class_of) class_of->push_back(static_cast<int32_t>(same - classes.begin()));
   }
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  if (!status) return fail(std::move(status.error()));
+  return classes;
+}
+
+uint64_t ExpertCache::least_bytes(const ExpertTable& table, int32_t used) {
+  uint64_t bytes = 0;
+  for (const SizeClass& c : size_classes(table, nullptr))
+    bytes += static_cast<uint64_t>(std::min<int64_t>(c.experts, 2 * int64_t{used})) * c.slot_bytes;
+  return bytes;
+}
+
+uint64_t ExpertCache::full_bytes(const ExpertTable& table) {
+  uint64_t bytes = 0;
+  for (const SizeClass& c : size_classes(table, nullptr))
+    bytes += static_cast<uint64_t>(c.experts) * c.slot_bytes;
+  return bytes;
+}
+
+Status ExpertCache::lay_out(uint32_t alignment) {
+  SLUICE_CHECK(alignment <= kAlignment, "slots are aligned to pages");
+  for (const LayerExperts& layer : table_.layers) {
+    first_key_.push_back(static_cast<int32_t>(layer_of_.size()));
+    layer_of_.insert(layer_of_.end(), layer.experts.size(),
+                     static_cast<int32_t>(first_key_.size()) - 1);
+  }
+  entries_.resize(layer_of_.size());
+  classes_ = size_classes(table_, &class_of_layer_);
+  const uint64_t least = least_bytes(table_, options_.used), full = full_bytes(table_);
+  if (options_.bytes < least)
+    return fail(ErrorKind::kTooLarge,
+                "{} MiB for experts are too little: two tokens' experts of a layer need {} MiB",
+                options_.bytes >> 20, (least + (1 << 20) - 1) >> 20);
+  // What is beyond the least is shared out in proportion.
+  const uint64_t bytes = std::min(options_.bytes, full);
+  uint64_t used_bytes = 0;
+  for (SizeClass& c : classes_) {
+    const int64_t floor = std::min<int64_t>(c.experts, 2 * int64_t{options_.used});
+    const double share =
+        full > least ? static_cast<double>(bytes - least) / static_cast<double>(full - least) : 1.0;
+    c.slots = floor + static_cast<int64_t>(static_cast<double>(c.experts - floor) * share);
+    used_bytes += static_cast<uint64_t>(c.slots) * c.slot_bytes;
+  }
+  if (used_bytes == 0) return {};
+  arena_ = AlignedBuffer::allocate(used_bytes);
+  if (!arena_)
+    return fail(ErrorKind::kTooLarge, "no memory for {} MiB of experts", used_bytes >> 20);
+  uint8_t* base = arena_.data();
+  for (SizeClass& c : classes_) {
+    c.base = base;
+    base += static_cast<uint64_t>(c.slots) * c.slot_bytes;
+    c.free.resize(static_cast<size_t>(c.slots));
+    std::iota(c.free.rbegin(), c.free.rend(), 0);
+    c.order = make_eviction(options_.policy, static_cast<int32_t>(entries_.size()));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<ExpertCache>> ExpertCache::create(ExpertTable table,
+                                                         std::unique_ptr<storage::ReadQueue> queue,
+                                                         const CacheOptions& options) {
+  std::unique_ptr<ExpertCache> cache(new ExpertCache(std::move(table), options));
+  if (cache->table_.layers.empty()) {
+    cache->complete_.store(true);
+    return cache;
+  }
+  SLUICE_TRY(cache->lay_out(queue->alignment()));
+  const uint32_t alignment = queue->alignment();
+  const uint32_t piece = std::max(options.piece_bytes / alignment, 1u) * alignment;
+  ExpertCache* self = cache.get();
+  cache->transfers_ = std::make_unique<TransferQueue>(
+      std::move(queue), piece,
+      [self](const Transfer& transfer, Status status) {
+        self->arrived(transfer, std::move(status));
+      },
+      [self](std::vector<Transfer>& ahead) { self->read_ahead(ahead); });
   return cache;
 }
 
-void ExpertCache::acquire(int layer, std::span<const int32_t> experts, Lease& lease) const {
-  if (trace_) trace_->record(layer, experts);
-  lease.parts_.clear();
-  for (const int32_t expert : experts)
-    lease.parts_.push_back(parts_[static_cast<size_t>(layer)][static_cast<size_t>(expert)]);
+ExpertCache::~ExpertCache() = default;
+
+int64_t ExpertCache::slots() const {
+  int64_t slots = 0;
+  for (const SizeClass& c : classes_) slots += c.slots;
+  return slots;
+}
+
+bool ExpertCache::can_hold(int32_t layer, size_t experts) const {
+  const SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
+  return static_cast<int64_t>(experts) <= std::max<int64_t>(c.slots / 2, options_.used);
+}
+
+CacheStatistics ExpertCache::statistics() const {
+  CacheStatistics s;
+  s.requests = requests_.load(std::memory_order_relaxed);
+  s.hits = hits_.load(std::memory_order_relaxed);
+  s.loads = loads_.load(std::memory_order_relaxed);
+  s.evictions = evictions_.load(std::memory_order_relaxed);
+  s.stalled = std::chrono::nanoseconds(stalled_ns_.load(std::memory_order_relaxed));
+  if (transfers_) {
+    const TransferQueue::Statistics moved = transfers_->statistics();
+    s.bytes_read = moved.bytes;
+    s.reading = moved.busy;
+  }
+  return s;
+}
+
+const ByteRange& ExpertCache::range(int32_t key, int part) const {
+  const int32_t layer = layer_of_[static_cast<size_t>(key)];
+  const int32_t expert = key - first_key_[static_cast<size_t>(layer)];
+  return table_.layers[static_cast<size_t>(layer)]
+      .experts[static_cast<size_t>(expert)][static_cast<size_t>(part)];
+}
+
+// --- with mutex_ held ---
+
+void ExpertCache::pin(int32_t key) {
+  if (entries_[static_cast<size_t>(key)].pins++ == 0) ++class_of(key).pinned;
+}
+
+void ExpertCache::unpin(int32_t key) {
+  Entry& entry = entries_[static_cast<size_t>(key)];
+  if (--entry.pins > 0) return;
+  --class_of(key).pinned;
+  if (entry.failed && entry.parts_left == 0) drop(key);
+}
+
+// The expert has no slot any more.
+void ExpertCache::drop(int32_t key) {
+  Entry& entry = entries_[static_cast<size_t>(key)];
+  SizeClass& c = class_of(key);
+  if (entry.state == State::kReady) --ready_;
+  c.free.push_back(entry.slot);
+  c.order->erase(key);
+  entry.state = State::kAbsent;
+  entry.failed = false;
+  entry.slot = -1;
+}
+
+// A slot for an absent expert, from who leaves first if none is free. False: all are in use.
+bool ExpertCache::reserve(int32_t key, Use use) {
+  SizeClass& c = class_of(key);
+  if (c.free.empty()) {
+    const int32_t leaving = c.order->victim([this](int32_t other) {
+      const Entry& entry = entries_[static_cast<size_t>(other)];
+      return entry.pins == 0 && !entry.expected && entry.state == State::kReady;
+    });
+    if (leaving < 0) return false;
+    drop(leaving);
+    evictions_.fetch_add(1, std::memory_order_relaxed);
+  }
+  Entry& entry = entries_[static_cast<size_t>(key)];
+  entry.slot = c.free.back();
+  c.free.pop_back();
+  c.order->insert(key, use);
+  return true;
+}
+
+// Appends the transfers of an expert that has a slot.
+void ExpertCache::load(int32_t key, std::vector<Transfer>& to) {
+  Entry& entry = entries_[static_cast<size_t>(key)];
+  const SizeClass& c = class_of(key);
+  entry.state = State::kLoading;
+  entry.parts_left = kParts;
+  uint8_t* slot = c.base + static_cast<uint64_t>(entry.slot) * c.slot_bytes;
+  for (int p = 0; p < kParts; ++p) {
+    const auto part = static_cast<size_t>(p);
+    const ByteRange& from = range(key, p);
+    Transfer& transfer = to.emplace_back();
+    transfer.key = key;
+    transfer.part = p;
+    transfer.file = from.file;
+    transfer.window = storage::enclosing_window(from.offset, from.bytes, transfers_->alignment());
+    transfer.to = slot + c.part_at[part];
+    entry.parts[part] = transfer.to + transfer.window.phase;
+  }
+  loads_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ExpertCache::end_expectations() {
+  if (expected_ > 0)
+    for (Entry& entry : entries_) entry.expected = false;
+  expected_ = 0;
+  sweep_layer_ = -1;
+}
+
+// What an idle disk does: a sweep's next layer, then free slots.
+void ExpertCache::read_ahead(std::vector<Transfer>& to) {
+  if (complete()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (sweep_layer_ >= 0) {
+    const auto layer = static_cast<size_t>(sweep_layer_);
+    SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[layer])];
+    const auto experts = static_cast<int32_t>(table_.layers[layer].experts.size());
+    while (sweep_expert_ < experts && expected_ < sweep_slots(c.slots) / 2) {
+      const int32_t key = first_key_[layer] + sweep_expert_++;
+      Entry& entry = entries_[static_cast<size_t>(key)];
+      if (entry.state == State::kAbsent) {
+        if (!reserve(key, Use::kScan)) {
+          --sweep_expert_;
+          break;
+        }
+        load(key, to);
+        entry.expected = true;
+        ++expected_;
+        return;
+      }
+      if (entry.expected) continue;
+      entry.expected = true;
+      ++expected_;
+    }
+  }
+  for (; filled_ < fill_order_.size(); ++filled_) {
+    const int32_t key = fill_order_[filled_];
+    if (entries_[static_cast<size_t>(key)].state != State::kAbsent) continue;
+    if (class_of(key).free.empty()) continue;
+    reserve(key, Use::kScan);
+    load(key, to);
+    return;
+  }
+}
+
+// Pins and asks for as many of the stream's experts as there is room for.
+void ExpertCache::ask(ExpertStream& stream) {
+  for (; stream.asked_ < stream.ids_.size(); ++stream.asked_) {
+    const size_t i = stream.asked_;
+    const int32_t key = stream.first_key_ + stream.ids_[i];
+    Entry& entry = entries_[static_cast<size_t>(key)];
+    const Use use = stream.lasting_.empty() || stream.lasting_[i] == 0 ? stream.use_ : Use::kToken;
+    if (entry.state == State::kAbsent) {
+      if (!reserve(key, use)) break;
+      load(key, wanted_);
+    } else if (!stream.held_[i]) {
+      class_of(key).order->touch(key, use);
+    }
+    if (!stream.held_[i]) {
+      pin(key);
+      stream.held_[i] = 1;
+    }
+  }
+  transfers_->add(wanted_);
+  wanted_.clear();
+}
+
+void ExpertCache::release(ExpertStream& stream, size_t end) {
+  for (; stream.released_ < end; ++stream.released_) {
+    const size_t i = stream.released_;
+    if (!stream.held_[i]) continue;
+    stream.held_[i] = 0;
+    unpin(stream.first_key_ + stream.ids_[i]);
+  }
+}
+
+// --- the computing thread ---
+
+void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
+                        std::span<const uint8_t> lasting, ExpertStream& stream) {
+  SLUICE_CHECK(stream.cache_ == nullptr, "the stream's last step has ended");
+  if (trace_) trace_->record(layer, ids);
+  requests_.fetch_add(ids.size(), std::memory_order_relaxed);
+  stream.use_ = use;
+  stream.first_key_ = first_key_[static_cast<size_t>(layer)];
+  stream.ids_.assign(ids.begin(), ids.end());
+  stream.ready_.clear();
+  stream.handed_ = 0;
+  stream.cache_ = this;
+  if (complete()) {
+    hits_.fetch_add(ids.size(), std::memory_order_relaxed);
+    for (size_t i = 0; i < ids.size(); ++i)
+      stream.ready_.push_back({static_cast<int32_t>(i),
+                               entries_[static_cast<size_t>(stream.first_key_ + ids[i])].parts});
+    return;
+  }
+  stream.lasting_.assign(lasting.begin(), lasting.end());
+  stream.held_.assign(ids.size(), 0);
+  stream.given_.assign(ids.size(), 0);
+  stream.asked_ = stream.released_ = 0;
+
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // What is here stays: it is held before room is made for the rest. A sweep leaves some slots for
+  // that.
+  SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
+  const int64_t most = use == Use::kToken ? c.slots : c.slots - sweep_slots(c.slots);
+  uint64_t hits = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int32_t key = stream.first_key_ + ids[i];
+    const Entry& entry = entries_[static_cast<size_t>(key)];
+    if (entry.state == State::kAbsent) continue;
+    hits += entry.state == State::kReady ? 1 : 0;
+    if (c.pinned >= most) continue;
+    const bool lasts = use == Use::kToken || (!lasting.empty() && lasting[i] != 0);
+    c.order->touch(key, lasts ? Use::kToken : Use::kScan);
+    pin(key);
+    stream.held_[i] = 1;
+  }
+  hits_.fetch_add(hits, std::memory_order_relaxed);
+  end_expectations();
+  ask(stream);
+  // A batch that needs most of a layer's experts will need most of the next layer's.
+  const auto next = static_cast<size_t>(layer) + 1;
+  if (use == Use::kScan && next < table_.layers.size() &&
+      2 * ids.size() > table_.layers[next].experts.size()) {
+    sweep_layer_ = static_cast<int32_t>(next);
+    sweep_expert_ = 0;
+    transfers_->wake();
+  }
+}
+
+Result<std::span<const ExpertStream::Ready>> ExpertStream::next() {
+  if (!cache_) return std::span<const Ready>();
+  return cache_->next(*this);
+}
+
+void ExpertStream::finish() {
+  if (!cache_) return;
+  if (!held_.empty()) {
+    const std::lock_guard<std::mutex> lock(cache_->mutex_);
+    cache_->release(*this, held_.size());
+  }
+  held_.clear();
+  cache_ = nullptr;
+}
+
+Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& stream) {
+  using Ready = ExpertStream::Ready;
+  const size_t count = stream.ids_.size();
+  if (stream.held_.empty()) {  // all are here and stay
+    if (stream.handed_ == count) return std::span<const Ready>();
+    stream.handed_ = count;
+    return std::span<const Ready>(stream.ready_);
+  }
+  stream.ready_.clear();
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (stream.use_ == Use::kScan) release(stream, stream.handed_);
+  Clock::time_point wait_began{};
+  uint64_t arrivals = arrivals_;
+  while (stream.handed_ < count) {
+    if (stream.asked_ < count) ask(stream);
+    const size_t from = stream.use_ == Use::kScan ? stream.handed_ : 0;
+    for (size_t i = from; i < stream.asked_; ++i) {
+      if (stream.given_[i]) continue;
+      const Entry& entry = entries_[static_cast<size_t>(stream.first_key_ + stream.ids_[i])];
+      if (entry.failed) {
+        Error error = last_failure_.error();
+        lock.unlock();
+        stream.finish();
+        return fail(std::move(error));
+      }
+      if (entry.state == State::kReady) {
+        stream.given_[i] = 1;
+        stream.ready_.push_back({static_cast<int32_t>(i), entry.parts});
+        ++stream.handed_;
+      } else if (stream.use_ == Use::kScan) {
+        break;
+      }
+    }
+    if (!stream.ready_.empty()) break;
+    if (wait_began == Clock::time_point{}) wait_began = Clock::now();
+    if (changed_.wait_for(lock, options_.patience) == std::cv_status::timeout &&
+        arrivals == arrivals_) {
+      const int32_t key = stream.first_key_ + stream.ids_[std::min(stream.asked_, count - 1)];
+      lock.unlock();
+      stream.finish();
+      return fail(ErrorKind::kIo,
+                  "{}: no answer from the disk for {} ms: check the drive, or its system's log",
+                  table_.files[static_cast<size_t>(range(key, kGate).file)],
+                  options_.patience.count());
+    }
+    arrivals = arrivals_;
+  }
+  if (wait_began != Clock::time_point{})
+    stalled_ns_.fetch_add((Clock::now() - wait_began).count(), std::memory_order_relaxed);
+  return std::span<const Ready>(stream.ready_);
+}
+
+void ExpertCache::fill() {
+  if (complete()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  fill_order_.resize(entries_.size());
+  std::iota(fill_order_.begin(), fill_order_.end(), 0);
+  std::sort(fill_order_.begin(), fill_order_.end(), [this](int32_t a, int32_t b) {
+    const ByteRange &x = range(a, kGate), &y = range(b, kGate);
+    return std::pair(x.file, x.offset) < std::pair(y.file, y.offset);
+  });
+  filled_ = 0;
+  transfers_->wake();
+}
+
+Status ExpertCache::wait_until_full() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!complete()) {
+    const uint64_t arrivals = arrivals_;
+    const bool reading = filled_ < fill_order_.size() ||
+                         std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+                           return entry.state == State::kLoading;
+                         });
+    if (!reading || !last_failure_) break;
+    if (changed_.wait_for(lock, options_.patience) == std::cv_status::timeout &&
+        arrivals == arrivals_)
+      return fail(ErrorKind::kIo, "{}: no answer from the disk for {} ms", table_.files.front(),
+                  options_.patience.count());
+  }
+  return last_failure_;
+}
+
+// --- the thread of the transfers ---
+
+Status ExpertCache::verify(Entry& entry, const Transfer& transfer, uint64_t sum) {
+  uint64_t& known = entry.sums[static_cast<size_t>(transfer.part)];
+  if (known == 0) known = sum;
+  if (known == sum) return {};
+  const auto layer = static_cast<size_t>(layer_of_[static_cast<size_t>(transfer.key)]);
+  const ByteRange& from = range(transfer.key, transfer.part);
+  return fail(ErrorKind::kBadFile,
+              "{}: {} of expert {}, at byte {}: the bytes are not those that were read before; the "
+              "file was changed, or the disk or memory is failing",
+              table_.files[static_cast<size_t>(from.file)],
+              table_.layers[layer].names[static_cast<size_t>(transfer.part)],
+              transfer.key - first_key_[layer], from.offset);
+}
+
+void ExpertCache::arrived(const Transfer& transfer, Status status) {
+  uint64_t sum = 0;
+  if (status)
+    sum = checksum(transfer.to + transfer.window.phase,
+                   transfer.window.needed - transfer.window.phase);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Entry& entry = entries_[static_cast<size_t>(transfer.key)];
+  if (status) status = verify(entry, transfer, sum);
+  if (!status) {
+    entry.failed = true;
+    last_failure_ = std::move(status);
+  }
+  ++arrivals_;
+  if (--entry.parts_left == 0) {
+    if (!entry.failed) {
+      entry.state = State::kReady;
+      if (++ready_ == static_cast<int64_t>(entries_.size())) {
+        last_failure_ = {};
+        complete_.store(true, std::memory_order_release);
+      }
+    } else if (entry.pins == 0) {
+      drop(transfer.key);
+    }
+  }
+  changed_.notify_all();
 }
 
 }  // namespace sluice::residency

@@ -1,80 +1,204 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which expert is where. Told (layer, expert) -> file ranges; hands out leases on expert bytes.
-// Every expert is read into RAM when the model is loaded and stays there.
+// Which expert is in memory, who uses it, and the only code that moves expert bytes. Told (layer,
+// expert) -> file ranges and how much memory there is; hands out experts as they are there.
+//
+// Memory is one arena, cut into slots that hold one expert each. Where all experts fit, each gets
+// a slot and stays; else the policy says who leaves. Experts of different sizes have slots of
+// their own (a size class), in proportion to the bytes of the layers that use them.
+//
+// One thread computes: it calls begin() and ExpertStream::next(). Only it gives slots to others, so
+// that what it was handed stays in place; a thread of the transfer queue fills them.
 #pragma once
 
-#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/result.h"
+#include "residency/eviction.h"
+#include "residency/expert_table.h"
 #include "residency/trace.h"
-#include "storage/file.h"
+#include "residency/transfer_queue.h"
+#include "storage/read_queue.h"
 
 namespace sluice::residency {
 
-// The parts of one expert, in the order in which they are needed.
-enum Part { kGate = 0, kUp = 1, kDown = 2, kParts = 3 };
-
-struct ByteRange {
-  int file = 0;
-  uint64_t offset = 0;
-  uint64_t bytes = 0;
+struct CacheOptions {
+  uint64_t bytes = UINT64_MAX;     // for slots; what is beyond all experts is left alone
+  int32_t used = 1;                // experts of a layer that one token uses
+  uint32_t piece_bytes = 1 << 20;  // of one read, at most
+  Policy policy = Policy::kLru;
+  // A wait in which nothing arrives for so long is an error.
+  std::chrono::milliseconds patience{1900};
 };
 
-using ExpertRanges = std::array<ByteRange, kParts>;
-
-// table[layer][expert]
-using ExpertTable = std::vector<std::vector<ExpertRanges>>;
-
-// Where one expert's parts lie, valid while the lease that gave it lives.
-using ExpertParts = std::array<const uint8_t*, kParts>;
+struct CacheStatistics {
+  uint64_t requests = 0;  // experts asked for
+  uint64_t hits = 0;      // of them, those that were in memory
+  uint64_t loads = 0;     // experts whose reading was begun
+  uint64_t evictions = 0;
+  uint64_t bytes_read = 0;
+  std::chrono::nanoseconds reading{0};  // time with reads under way
+  std::chrono::nanoseconds stalled{0};  // time in which the computation waited for reads
+};
 
 class ExpertCache;
 
-// Holds the experts of one acquire() in place until it dies.
-class Lease {
+// The experts of one step in one layer. Reused from layer to layer, so that the token loop does not
+// allocate once it is warm.
+class ExpertStream {
  public:
-  Lease() = default;
-  Lease(Lease&&) noexcept = default;
-  Lease& operator=(Lease&&) noexcept = default;
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
+  struct Ready {
+    int32_t index;  // of the ids given to begin()
+    ExpertParts parts;
+  };
 
-  // In the order of the ids given to acquire().
-  const ExpertParts& operator[](size_t i) const { return parts_[i]; }
-  size_t size() const { return parts_.size(); }
+  ExpertStream() = default;
+  ~ExpertStream() { finish(); }
+  ExpertStream(const ExpertStream&) = delete;
+  ExpertStream& operator=(const ExpertStream&) = delete;
+
+  // Those that have come since the last call; waits until there is one. Use::kToken: in any order,
+  // and all stay in place until finish(). Use::kScan: in the order of the ids; what an earlier call
+  // handed out may be gone. Empty: all have been handed out. kIo and kBadFile as the disk reports
+  // them, naming the file; the stream has ended then.
+  Result<std::span<const Ready>> next();
+  // The experts may leave from now on.
+  void finish();
 
  private:
   friend class ExpertCache;
-  std::vector<ExpertParts> parts_;
+  ExpertCache* cache_ = nullptr;  // nullptr: nothing is held
+  int32_t first_key_ = 0;
+  Use use_ = Use::kToken;
+  std::vector<int32_t> ids_;
+  std::vector<uint8_t> lasting_;  // kScan: this expert is used like a token's
+  std::vector<uint8_t> held_;     // per id: pinned
+  std::vector<uint8_t> given_;    // per id: handed out
+  size_t asked_ = 0;              // kScan: ids before this one have been asked for
+  size_t handed_ = 0;             // ids handed out; in kScan the first ones
+  size_t released_ = 0;           // kScan: ids before this one are no longer held
+  std::vector<Ready> ready_;
 };
 
 class ExpertCache {
  public:
-  ExpertCache() = default;
+  // A table without layers needs no queue. kTooLarge when `bytes` is less than least_bytes() or
+  // memory is out.
+  static Result<std::unique_ptr<ExpertCache>> create(ExpertTable table,
+                                                     std::unique_ptr<storage::ReadQueue> queue,
+                                                     const CacheOptions& options);
+  ~ExpertCache();
 
-  // Reads every expert. `files` is only used during the call. kTooLarge when memory is out, kIo and
-  // kBadFile as the reader reports them.
-  static Result<ExpertCache> load(const ExpertTable& table,
-                                  std::span<const std::unique_ptr<storage::Reader>> files,
-                                  int threads);
+  // What a cache cannot do without: two tokens' experts of one layer in every size class.
+  static uint64_t least_bytes(const ExpertTable& table, int32_t used);
+  // What holds all experts.
+  static uint64_t full_bytes(const ExpertTable& table);
 
-  // `lease` is reused, so that the token loop does not allocate once it is warm.
-  void acquire(int layer, std::span<const int32_t> experts, Lease& lease) const;
+  // Begins a layer's part of a step: the experts `ids` (ascending, each once). A long list, or one
+  // of many tokens, is best read as Use::kScan; `lasting` then says which experts the last tokens
+  // use, to be kept like a token's (empty: none). Reading what is missing begins at once.
+  void begin(int32_t layer, std::span<const int32_t> ids, Use use, std::span<const uint8_t> lasting,
+             ExpertStream& stream);
+  // Whether a step of so many experts of this layer can be held at once.
+  bool can_hold(int32_t layer, size_t experts) const;
 
-  // Every acquire() is recorded from now on; nullptr ends that. `trace` must outlive its use.
+  // From now on the disk's idle time fills free slots, in the order of the files.
+  void fill();
+  // Waits for fill(). The error of a read that failed.
+  Status wait_until_full();
+  bool complete() const { return complete_.load(std::memory_order_acquire); }
+
+  // Every begin() is recorded from now on; nullptr ends that. `trace` must outlive its use.
   void record_to(TraceWriter* trace) { trace_ = trace; }
 
-  uint64_t bytes() const { return bytes_; }
+  uint64_t bytes() const { return arena_.size(); }          // of all slots
+  uint64_t expert_bytes() const { return table_.bytes(); }  // of all experts
+  int64_t slots() const;
+  int64_t experts() const { return static_cast<int64_t>(entries_.size()); }
+  CacheStatistics statistics() const;
 
  private:
-  std::vector<std::vector<ExpertParts>> parts_;  // [layer][expert]
-  std::vector<AlignedBuffer> arenas_;            // one per layer
-  uint64_t bytes_ = 0;
+  friend class ExpertStream;
+
+  enum class State : uint8_t { kAbsent, kLoading, kReady };
+  struct Entry {
+    State state = State::kAbsent;
+    bool failed = false;  // a part did not come
+    uint8_t parts_left = 0;
+    bool expected = false;  // read ahead for the next layer of a sweep: stays until that is here
+    int32_t pins = 0;
+    int32_t slot = -1;                    // of its class
+    std::array<uint64_t, kParts> sums{};  // checksums, 0: never read
+    ExpertParts parts{};
+  };
+  struct SizeClass {
+    std::array<uint64_t, kParts> part_at{};  // offset of each part's window in a slot
+    std::array<uint32_t, kParts> part_bytes{};
+    uint64_t slot_bytes = 0;
+    uint8_t* base = nullptr;
+    int64_t slots = 0;
+    int64_t pinned = 0;
+    int64_t experts = 0;  // that want them
+    std::vector<int32_t> free;
+    std::unique_ptr<Eviction> order;
+  };
+
+  ExpertCache(ExpertTable table, const CacheOptions& options)
+      : table_(std::move(table)), options_(options) {}
+  static std::vector<SizeClass> size_classes(const ExpertTable& table,
+                                             std::vector<int32_t>* class_of);
+  Status lay_out(uint32_t alignment);
+
+  SizeClass& class_of(int32_t key) { return classes_[class_of_layer_[layer_of_[key]]]; }
+  const ByteRange& range(int32_t key, int part) const;
+  void pin(int32_t key);
+  void unpin(int32_t key);
+  bool reserve(int32_t key, Use use);
+  void load(int32_t key, std::vector<Transfer>& to);
+  void drop(int32_t key);
+  void end_expectations();
+  void read_ahead(std::vector<Transfer>& to);
+  void ask(ExpertStream& stream);
+  void release(ExpertStream& stream, size_t end);
+  Result<std::span<const ExpertStream::Ready>> next(ExpertStream& stream);
+  void arrived(const Transfer& transfer, Status status);
+  Status verify(Entry& entry, const Transfer& transfer, uint64_t sum);
+
+  const ExpertTable table_;
+  const CacheOptions options_;
+  AlignedBuffer arena_;
+  std::vector<SizeClass> classes_;
+  std::vector<int32_t> class_of_layer_;
+  std::vector<int32_t> first_key_;  // of a layer
+  std::vector<int32_t> layer_of_;   // of a key
   TraceWriter* trace_ = nullptr;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // an expert came, or did not
+  std::vector<Entry> entries_;       // by key: first_key_[layer] + expert
+  std::vector<Transfer> wanted_;     // collected before they are handed to the queue
+  int64_t ready_ = 0;                // experts in memory
+  uint64_t arrivals_ = 0;
+  int32_t sweep_layer_ = -1;         // what a sweep will need next; -1: none is under way
+  int32_t sweep_expert_ = 0;         // of it: those before have been looked at
+  int64_t expected_ = 0;             // experts that are held for it
+  std::vector<int32_t> fill_order_;  // keys
+  size_t filled_ = 0;                // of fill_order_: those before have been looked at
+  Status last_failure_;
+  std::atomic<bool> complete_{false};  // all experts are in memory and stay: no lock is needed
+
+  // Counted by the computing thread.
+  std::atomic<uint64_t> requests_{0}, hits_{0}, loads_{0}, evictions_{0};
+  std::atomic<int64_t> stalled_ns_{0};
+
+  std::unique_ptr<TransferQueue> transfers_;  // last: its thread uses what is above
 };
 
 }  // namespace sluice::residency

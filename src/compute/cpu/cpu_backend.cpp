@@ -103,6 +103,7 @@ const sluice_backend_api* cpu_backend() {
       attention,
       route,
       experts,
+      add_experts,
       gather,
       short_conv,
       delta_rule,

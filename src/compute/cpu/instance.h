@@ -80,6 +80,7 @@ int32_t route(sluice_backend*, const float*, int64_t, int64_t, const sluice_matr
               int32_t*, float*);
 int32_t experts(sluice_backend*, const float*, int64_t, int64_t, const sluice_expert*, int32_t,
                 float*);
+int32_t add_experts(sluice_backend*, const sluice_expert*, int32_t, int64_t, float*);
 int32_t short_conv(sluice_backend*, const sluice_recurrent_span*, int32_t, const float*,
                    const float*, int64_t, int64_t, float*);
 int32_t delta_rule(sluice_backend*, const sluice_recurrent_span*, int32_t,

@@ -164,6 +164,11 @@ int32_t experts(sluice_backend* backend, const float* x, int64_t rows, int64_t d
         const Input from{middle, hidden, hidden_dim, nullptr, start + begin};
         const bool last = begin + pass == expert.count;
         const uint8_t* next = last && e + 1 < count ? row_of(list[e + 1].down, first) : nullptr;
+        if (expert.apart) {
+          multiply_rows(kernels, expert.down, first, here, from, pass,
+                        expert.apart + begin * dim + first, dim, next);
+          continue;
+        }
         multiply_rows(kernels, expert.down, first, here, from, pass, tile, here, next);
         for (int64_t b = 0; b < pass; ++b)
           kernels.axpy(expert.weights[begin + b], tile + b * here,
@@ -171,6 +176,18 @@ int32_t experts(sluice_backend* backend, const float* x, int64_t rows, int64_t d
       }
       start += expert.count;
     }
+  });
+  return 0;
+}
+
+int32_t add_experts(sluice_backend* backend, const sluice_expert* list, int32_t count, int64_t dim,
+                    float* out) {
+  const Kernels& kernels = backend->kernels;
+  backend->pool.for_ranges(dim, 64, [&](int, int64_t begin, int64_t end) {
+    for (const sluice_expert* e = list; e != list + count; ++e)
+      for (int64_t i = 0; i < e->count; ++i)
+        kernels.axpy(e->weights[i], e->apart + i * dim + begin, out + e->rows[i] * dim + begin,
+                     end - begin);
   });
   return 0;
 }

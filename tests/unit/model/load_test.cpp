@@ -24,7 +24,7 @@ class LoadTest : public testing::Test {
   Result<std::unique_ptr<Model>> load(const TestModel& model) {
     auto file = gguf::Gguf::open(model.write(folder_.path()));
     if (!file) throw std::runtime_error(file.error().message);
-    return load_model(*file, {}, backend_, 2);
+    return load_model(*file, {}, backend_);
   }
 
   void expect_error(const TestModel& model, ErrorKind kind, std::vector<std::string> parts) {

@@ -51,11 +51,11 @@ class RoutingTest : public testing::Test {
     auto writer = residency::TraceWriter::create(path, static_cast<int32_t>(config.layers),
                                                  static_cast<int32_t>(config.experts));
     EXPECT_TRUE(writer);
-    engine_->model().record_experts(&*writer);
+    engine_->model().experts().record_to(&*writer);
     auto session = engine::Session::create(*engine_);
     EXPECT_TRUE(session);
     EXPECT_TRUE(run(*session));
-    engine_->model().record_experts(nullptr);
+    engine_->model().experts().record_to(nullptr);
     EXPECT_TRUE(writer->finish());
     auto trace = residency::read_trace(path);
     EXPECT_TRUE(trace);
