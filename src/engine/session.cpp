@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "engine/session_memory.h"
 
 namespace sluice::engine {
@@ -23,6 +24,10 @@ Result<Session> Session::create(Engine& engine) {
 
 Result<Session> Session::create(Engine& engine, int64_t capacity, const model::CacheTypes& types) {
   SLUICE_ASSIGN(model::Sequence sequence, engine.model().create_sequence(capacity, types));
+  if (const int64_t trained = engine.model().config().trained_context; capacity > trained)
+    spdlog::warn(
+        "a context of {} positions; {} was trained for {}: what comes after those may be poor",
+        capacity, engine.options().model_path, trained);
   return Session(engine, std::move(sequence));
 }
 

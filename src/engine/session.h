@@ -15,8 +15,8 @@ class Session {
  public:
   // `engine` must outlive the session.
   static Result<Session> create(Engine& engine);
-  // The same with another context and other cache types than the engine's options say. The context
-  // may be longer than what the model was trained for.
+  // The same with another context and other cache types than the engine's options say. A context
+  // longer than what the model was trained for is warned about.
   static Result<Session> create(Engine& engine, int64_t capacity, const model::CacheTypes& types);
 
   Engine& engine() const { return *engine_; }
