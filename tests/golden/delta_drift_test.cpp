@@ -122,6 +122,14 @@ double relative_error(const std::vector<float>& actual, const std::vector<double
   return std::sqrt(error / norm);
 }
 
+// Of this machine.
+std::vector<std::string> levels() {
+  std::vector<std::string> found;
+  for (const char* level : {"scalar", "avx2", "avx-vnni", "avx512"})
+    if (cpu::select_kernels(level)) found.push_back(level);
+  return found;
+}
+
 struct Gates {
   const char* name;
   float write, decay;  // added before the sigmoid, and before the softplus
@@ -132,8 +140,7 @@ constexpr Gates kGates[] = {{"the model's own", 0, 0},
                             {"writes all, keeps all", 30, -20},
                             {"writes nothing, keeps all", -30, -20},
                             {"writes all, keeps nothing", 30, 50},
-                            {"writes nothing, keeps nothing", -30, 50},
-                            {"writes half, keeps nearly all", 0, -8}};
+                            {"writes nothing, keeps nothing", -30, 50}};
 
 TEST(DeltaDrift, FloatStaysByDoubleOverRealText) {
   const std::vector<DeltaInput> inputs = project_real_text();
@@ -146,13 +153,14 @@ TEST(DeltaDrift, FloatStaysByDoubleOverRealText) {
     DeltaReference reference(text[0]);
     std::vector<std::vector<double>> expected;
     for (const DeltaInput& part : text) expected.push_back(reference.run_by_steps(part));
-    for (const char* level : {"scalar", "avx2", "avx-vnni", "avx512"}) {
-      if (!cpu::select_kernels(level)) continue;
+    for (const std::string& level : levels()) {
       auto backend = compute::Backend::open(cpu::cpu_backend(), {2, level});
       ASSERT_TRUE(backend);
       std::vector<float> state(reference.state().size());
       double worst = 0;
-      for (size_t i = 0; i < text.size(); ++i) {
+      // The level scalar, slow and with the bits of the others, takes a part of the text.
+      const size_t parts = level == "scalar" ? 1 : text.size();
+      for (size_t i = 0; i < parts; ++i) {
         const DeltaInput& part = text[i];
         std::vector<float> out(expected[i].size());
         const sluice_recurrent_span span{nullptr, state.data(), 0, kStep,
@@ -164,7 +172,7 @@ TEST(DeltaDrift, FloatStaysByDoubleOverRealText) {
         ASSERT_TRUE(std::ranges::all_of(out, [](float x) { return std::isfinite(x); }));
         worst = std::max(worst, relative_error(out, expected[i]));
       }
-      printf("%s, %s: %.1e\n", gates.name, level, worst);
+      printf("%s, %s, %zu tokens: %.1e\n", gates.name, level.c_str(), parts * kStep, worst);
       EXPECT_LE(worst, kMost) << gates.name << ", " << level;
     }
   }
