@@ -280,6 +280,18 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
     line += fmt::format(" | stopped: the context of {} is full, see -c", session.capacity());
   if (result->reason == engine::FinishReason::kCancelled) line += " | stopped on request";
   std::fprintf(stderr, "%s ]\n", line.c_str());
+  const residency::CacheStatistics experts = session.engine().model().experts().statistics();
+  if (experts.bytes_read > 0 && session.engine().model().config().experts > 0) {
+    const auto seconds = [](std::chrono::nanoseconds time) {
+      return std::chrono::duration<double>(time).count();
+    };
+    std::fprintf(stderr, "[ Experts: %.1f %% of %llu in memory | read %.2f GiB at %.2f GiB/s | waited %.2f s ]\n",
+                 100.0 * static_cast<double>(experts.hits) / static_cast<double>(experts.requests),
+                 static_cast<unsigned long long>(experts.requests),
+                 static_cast<double>(experts.bytes_read) / (1 << 30),
+                 static_cast<double>(experts.bytes_read) / (1 << 30) / seconds(experts.reading),
+                 seconds(experts.stalled));
+  }
   return result;
 }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
 #include "base/cpu_topology.h"
+#include "base/memory_info.h"
 #include "compute/cpu/cpu_backend.h"
 #include "model/registry.h"
 
@@ -14,19 +19,25 @@ bool is_padding_text(std::string_view text) {
          text.substr(4, text.size() - 5).find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-Result<int64_t> choose_context(const EngineOptions& options, const model::Config& config) {
+Status check_context(const EngineOptions& options, const model::Config& config) {
   if (options.context < 0)
     return fail(ErrorKind::kUsage,
                 "-c {}: must be at least 1, or 0 for what the model was trained for",
                 options.context);
-  if (options.context == 0) return config.context;
   if (options.context > config.context)
     return fail(ErrorKind::kUsage,
                 "-c {}: {} was trained for {} positions: use -c {} or less, or extend it with "
                 "--rope-scaling yarn --rope-scale {}",
                 options.context, options.model_path, config.context, config.context,
                 (options.context + config.context - 1) / config.context);
-  return options.context;
+  return {};
+}
+
+// What is free, less what the system and other programs may come to want.
+uint64_t free_memory() {
+  constexpr uint64_t kMargin = uint64_t{512} << 20;
+  const uint64_t available = available_bytes();
+  return available - std::min({available, kMargin, available / 10});
 }
 
 }  // namespace
@@ -38,7 +49,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine(std::move(file)));
   engine->options_ = options;
   SLUICE_ASSIGN(const model::Config config, model::Config::read(engine->file_, options.rope));
-  SLUICE_ASSIGN(engine->context_, choose_context(options, config));
+  SLUICE_TRY(check_context(options, config));
   SLUICE_ASSIGN(engine->tokenizer_, load_tokenizer(engine->file_));
   if (engine->tokenizer_->size() > config.vocabulary)
     return fail(ErrorKind::kBadFile,
@@ -68,7 +79,18 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, *engine->backend_));
+  if (const char* mb = getenv("SLUICE_RAM_MB")) engine->options_.ram_bytes = strtoull(mb, nullptr, 10) << 20;
+  SLUICE_ASSIGN(engine->plan_,
+                plan_memory(options.model_path, engine->file_, config,
+                            {engine->options_.ram_bytes > 0 ? engine->options_.ram_bytes : free_memory(),
+                             options.context, options.ubatch, options.cache, options.checkpoints}));
+  engine->context_ = engine->plan_.context;
+  spdlog::info("{}", describe(engine->plan_));
+  model::ExpertOptions experts;
+  experts.cache.bytes = engine->plan_.cache;
+  SLUICE_ASSIGN(engine->model_,
+                model::load_model(engine->file_, options.rope, *engine->backend_, experts));
+  if (engine->plan_.all_experts()) engine->model_->experts().fill();
   return engine;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "compute/backend.h"
+#include "engine/memory_plan.h"
 #include "engine/sampler.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
@@ -21,7 +22,9 @@ struct EngineOptions {
   std::string model_path;
   int threads = 0;       // 0: all CPUs this process may use
   std::string isa;       // empty: the best level of this machine
-  int64_t context = 0;   // positions per session; 0: what the model was trained for
+  int64_t context = 0;   // positions per session; 0: what the model was trained for, or fits
+  uint64_t ram_bytes = 0;  // what the process may use; 0: what is free, less a margin
+  CheckpointOptions checkpoints{0, 0, -1};  // that sessions will keep: planned for
   int64_t ubatch = 512;  // rows of one forward pass
   model::CacheTypes cache;
   model::RopeOverride rope;
@@ -40,6 +43,7 @@ class Engine {
   const compute::Backend& backend() const { return *backend_; }
   model::Model& model() const { return *model_; }
   int64_t context() const { return context_; }
+  const MemoryPlan& plan() const { return plan_; }
 
   // kUnsupported when the file carries no template.
   Result<const text::ChatTemplate*> chat_template() const;
@@ -61,6 +65,7 @@ class Engine {
   std::unique_ptr<model::Model> model_;
   SamplingParams sampling_;
   int64_t context_ = 0;
+  MemoryPlan plan_;
 };
 
 // The vocabulary of a GGUF file, of one that holds nothing else too.

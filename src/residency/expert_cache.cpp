@@ -22,6 +22,9 @@ int64_t sweep_slots(int64_t slots) {
   return std::max<int64_t>(2, slots / 4);
 }
 
+// Steps of layers follow one another faster than this.
+constexpr std::chrono::milliseconds kComputing{50};
+
 // Never 0, which stands for "not read yet".
 uint64_t checksum(const uint8_t* data, size_t bytes) {
   return std::max<uint64_t>(1, XXH3_64bits(data, bytes));
@@ -123,7 +126,7 @@ Result<std::unique_ptr<ExpertCache>> ExpertCache::create(ExpertTable table,
       [self](const Transfer& transfer, Status status) {
         self->arrived(transfer, std::move(status));
       },
-      [self](std::vector<Transfer>& ahead) { self->read_ahead(ahead); });
+      [self](int in_flight, std::vector<Transfer>& ahead) { self->read_ahead(in_flight, ahead); });
   return cache;
 }
 
@@ -235,7 +238,7 @@ void ExpertCache::end_expectations() {
 }
 
 // What an idle disk does: a sweep's next layer, then free slots.
-void ExpertCache::read_ahead(std::vector<Transfer>& to) {
+void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
   if (complete()) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (sweep_layer_ >= 0) {
@@ -260,6 +263,8 @@ void ExpertCache::read_ahead(std::vector<Transfer>& to) {
       ++expected_;
     }
   }
+  // A layer of a token that is being computed would wait behind these.
+  if (in_flight > 0 && Clock::now() - last_begin_ < kComputing) return;
   for (; filled_ < fill_order_.size(); ++filled_) {
     const int32_t key = fill_order_[filled_];
     if (entries_[static_cast<size_t>(key)].state != State::kAbsent) continue;
@@ -327,6 +332,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   stream.asked_ = stream.released_ = 0;
 
   const std::lock_guard<std::mutex> lock(mutex_);
+  last_begin_ = Clock::now();
   // What is here stays: it is held before room is made for the rest. A sweep leaves some slots for
   // that.
   SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
@@ -349,7 +355,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   // A batch that needs most of a layer's experts will need most of the next layer's.
   const auto next = static_cast<size_t>(layer) + 1;
   if (use == Use::kScan && next < table_.layers.size() &&
-      2 * ids.size() > table_.layers[next].experts.size()) {
+      8 * ids.size() > 7 * table_.layers[next].experts.size()) {
     sweep_layer_ = static_cast<int32_t>(next);
     sweep_expert_ = 0;
     transfers_->wake();

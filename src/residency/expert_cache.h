@@ -164,7 +164,7 @@ class ExpertCache {
   void load(int32_t key, std::vector<Transfer>& to);
   void drop(int32_t key);
   void end_expectations();
-  void read_ahead(std::vector<Transfer>& to);
+  void read_ahead(int in_flight, std::vector<Transfer>& to);
   void ask(ExpertStream& stream);
   void release(ExpertStream& stream, size_t end);
   Result<std::span<const ExpertStream::Ready>> next(ExpertStream& stream);
@@ -186,6 +186,7 @@ class ExpertCache {
   std::vector<Transfer> wanted_;     // collected before they are handed to the queue
   int64_t ready_ = 0;                // experts in memory
   uint64_t arrivals_ = 0;
+  std::chrono::steady_clock::time_point last_begin_;
   int32_t sweep_layer_ = -1;         // what a sweep will need next; -1: none is under way
   int32_t sweep_expert_ = 0;         // of it: those before have been looked at
   int64_t expected_ = 0;             // experts that are held for it

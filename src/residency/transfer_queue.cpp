@@ -68,7 +68,7 @@ bool TransferQueue::next_transfer() {
     if (first_ahead_ == ahead_.size()) {
       ahead_.clear();
       first_ahead_ = 0;
-      idle_(ahead_);
+      idle_(queue_->in_flight(), ahead_);
       if (ahead_.empty()) return false;
     }
     transfer = ahead_[first_ahead_++];

@@ -34,9 +34,9 @@ class TransferQueue {
   // next reads.
   using Arrived = std::function<void(const Transfer& transfer, Status status)>;
   // Called on the queue's thread when everything has been started and the disk could do more:
-  // appends what may be of use (nothing: nothing is). At most what fills the disk for a moment,
-  // since what a computation comes to wait for will be behind it.
-  using Idle = std::function<void(std::vector<Transfer>& ahead)>;
+  // appends what may be of use (nothing: nothing is). What a computation comes to wait for will be
+  // behind it and behind the `in_flight` reads that are under way.
+  using Idle = std::function<void(int in_flight, std::vector<Transfer>& ahead)>;
 
   // Reads in pieces of at most `piece_bytes`, a multiple of the queue's alignment.
   TransferQueue(std::unique_ptr<storage::ReadQueue> queue, uint32_t piece_bytes, Arrived arrived,

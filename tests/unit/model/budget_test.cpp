@@ -96,7 +96,7 @@ TEST_P(Budget, NorDoThreadsOrTheWayOfReading) {
       for (const storage::ReadMode mode :
            {storage::ReadMode::kAuto, storage::ReadMode::kBuffered}) {
         ExpertOptions options;
-        options.cache.bytes = 200 << 10;
+        options.cache.bytes = 800 << 10;
         options.cache.piece_bytes = 4096;
         options.reads.engine = engine;
         options.reads.mode = mode;
