@@ -281,6 +281,8 @@ void ExpertCache::ask(ExpertStream& stream) {
     const size_t i = stream.asked_;
     const int32_t key = stream.first_key_ + stream.ids_[i];
     Entry& entry = entries_[static_cast<size_t>(key)];
+    // Parts of a read that failed before are still on their way to this slot.
+    if (entry.failed && !stream.held_[i]) break;
     const Use use = stream.lasting_.empty() || stream.lasting_[i] == 0 ? stream.use_ : Use::kToken;
     if (entry.state == State::kAbsent) {
       if (!reserve(key, use)) break;
@@ -341,7 +343,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   for (size_t i = 0; i < ids.size(); ++i) {
     const int32_t key = stream.first_key_ + ids[i];
     const Entry& entry = entries_[static_cast<size_t>(key)];
-    if (entry.state == State::kAbsent) continue;
+    if (entry.state == State::kAbsent || entry.failed) continue;
     hits += entry.state == State::kReady ? 1 : 0;
     if (c.pinned >= most) continue;
     const bool lasts = use == Use::kToken || (!lasting.empty() && lasting[i] != 0);

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cache of experts over a fake disk: right bytes in every order of arrival, and an error, never
+// a wrong answer or a wait without end, for everything that a disk can do.
+#include "residency/expert_cache.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <set>
+
+#include "support/fake_disk.h"
+
+namespace sluice::residency {
+namespace {
+
+using storage::FakeDisk;
+using storage::FakeDiskOptions;
+using testing::HasSubstr;
+
+class ExpertCacheTest : public testing::Test {
+ protected:
+  // `layers` x `experts` over two files. Every second layer has larger down parts; nothing is
+  // aligned.
+  void SetUp() override { make(6, 16); }
+  void make(int layers, int experts) {
+    table_ = {};
+    std::array<uint64_t, 2> end{13, 4099};
+    for (int n = 0; n < layers; ++n) {
+      LayerExperts& layer = table_.layers.emplace_back();
+      layer.experts.resize(static_cast<size_t>(experts));
+      for (size_t p = 0; p < kParts; ++p) {
+        layer.names[p] = "blk." + std::to_string(n) + ".part" + std::to_string(p);
+        const auto file = static_cast<size_t>(n + static_cast<int>(p)) % 2;
+        const uint32_t bytes = p == kDown && n % 2 ? 9000 : 5000;
+        for (ExpertRanges& expert : layer.experts) {
+          expert[p] = {static_cast<int>(file), end[file], bytes};
+          end[file] += bytes;
+        }
+        end[file] += 7;
+      }
+    }
+    table_.files = {"one.gguf", "two.gguf"};
+    std::mt19937 random(5);
+    content_.clear();
+    for (const uint64_t size : end) {
+      std::vector<uint8_t>& bytes = content_.emplace_back(size);
+      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+    }
+  }
+
+  // share: of the memory that all experts need, in percent.
+  std::unique_ptr<ExpertCache> open(int share, CacheOptions options = {},
+                                    const FakeDiskOptions& disk_options = {}) {
+    options.used = 3;
+    options.piece_bytes = 4096;
+    const uint64_t least = ExpertCache::least_bytes(table_, options.used);
+    const uint64_t full = ExpertCache::full_bytes(table_);
+    options.bytes = least + (full - least) * static_cast<uint64_t>(share) / 100;
+    auto disk = std::make_unique<FakeDisk>(
+        std::vector<FakeDisk::File>{{"one.gguf", content_[0]}, {"two.gguf", content_[1]}},
+        disk_options);
+    disk_ = disk.get();
+    auto cache = ExpertCache::create(table_, std::move(disk), options);
+    EXPECT_TRUE(cache) << cache.error().message;
+    return std::move(*cache);
+  }
+
+  void expect_right(int layer, int32_t expert, const ExpertParts& parts) const {
+    for (size_t p = 0; p < kParts; ++p) {
+      const ByteRange& from =
+          table_.layers[static_cast<size_t>(layer)].experts[static_cast<size_t>(expert)][p];
+      const auto& file = content_[static_cast<size_t>(from.file)];
+      ASSERT_EQ(std::memcmp(parts[p], file.data() + from.offset, from.bytes), 0)
+          << "layer " << layer << " expert " << expert << " part " << p;
+    }
+  }
+
+  // One step of a layer. A token's experts are looked at again at the end.
+  Status step(ExpertCache& cache, int layer, const std::vector<int32_t>& ids, Use use,
+              const std::vector<uint8_t>& lasting = {}) {
+    ExpertStream stream;
+    cache.begin(layer, ids, use, lasting, stream);
+    std::vector<ExpertStream::Ready> all;
+    while (all.size() < ids.size()) {
+      SLUICE_ASSIGN(const auto group, stream.next());
+      EXPECT_FALSE(group.empty());
+      for (const auto& ready : group) {
+        if (use == Use::kScan) {
+          EXPECT_EQ(ready.index, static_cast<int32_t>(all.size()));
+        }
+        expect_right(layer, ids[static_cast<size_t>(ready.index)], ready.parts);
+        all.push_back(ready);
+      }
+    }
+    std::set<int32_t> indices;
+    for (const auto& ready : all) {
+      indices.insert(ready.index);
+      if (use == Use::kToken)
+        expect_right(layer, ids[static_cast<size_t>(ready.index)], ready.parts);
+    }
+    EXPECT_EQ(indices.size(), ids.size());
+    SLUICE_ASSIGN(const auto end, stream.next());
+    EXPECT_TRUE(end.empty());
+    return {};
+  }
+
+  std::vector<int32_t> some(std::mt19937& random, size_t count, int experts = 16) {
+    std::vector<int32_t> ids(static_cast<size_t>(experts));
+    std::iota(ids.begin(), ids.end(), 0);
+    std::shuffle(ids.begin(), ids.end(), random);
+    ids.resize(count);
+    std::sort(ids.begin(), ids.end());
+    return ids;
+  }
+
+  ExpertTable table_;
+  std::vector<std::vector<uint8_t>> content_;
+  FakeDisk* disk_ = nullptr;
+};
+
+TEST_F(ExpertCacheTest, GivesTheRightBytesInEveryOrderOfArrival) {
+  for (const int share : {0, 10, 40, 80, 100})
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+      SCOPED_TRACE(testing::Message() << share << " %, seed " << seed);
+      FakeDiskOptions disk;
+      disk.seed = seed;
+      disk.depth = seed % 2 ? 3 : 16;
+      disk.alignment = seed % 3 ? 4096 : 1;
+      const auto cache = open(share, {}, disk);
+      if (seed % 4 == 0) cache->fill();
+      std::mt19937 random(static_cast<uint32_t>(seed));
+      for (int token = 0; token < 12; ++token)
+        for (int layer = 0; layer < 6; ++layer) {
+          const bool scan = token % 4 == 0;
+          const auto ids = some(random, scan ? 3 + random() % 14 : 3);
+          std::vector<uint8_t> lasting(ids.size());
+          for (uint8_t& flag : lasting) flag = random() % 2;
+          const Status done = step(*cache, layer, ids, scan ? Use::kScan : Use::kToken, lasting);
+          ASSERT_TRUE(done) << done.error().message;
+        }
+      const CacheStatistics s = cache->statistics();
+      EXPECT_LE(s.hits, s.requests);
+      EXPECT_GE(s.loads + s.hits, s.requests);
+      EXPECT_LE(s.loads - s.evictions, static_cast<uint64_t>(cache->slots()));
+    }
+}
+
+TEST_F(ExpertCacheTest, WithRoomForAllEachIsReadOnce) {
+  const auto cache = open(100);
+  std::mt19937 random(1);
+  for (int token = 0; token < 40; ++token)
+    for (int layer = 0; layer < 6; ++layer)
+      ASSERT_TRUE(step(*cache, layer, some(random, 3), Use::kToken));
+  EXPECT_EQ(cache->statistics().evictions, 0u);
+  cache->fill();
+  ASSERT_TRUE(cache->wait_until_full());
+  EXPECT_TRUE(cache->complete());
+  EXPECT_EQ(cache->statistics().loads, static_cast<uint64_t>(cache->experts()));
+  const size_t reads = disk_->taken().size();
+  for (int layer = 0; layer < 6; ++layer)
+    ASSERT_TRUE(step(*cache, layer, some(random, 16), Use::kScan));
+  EXPECT_EQ(disk_->taken().size(), reads);
+}
+
+// What is used again and again is not read again: without evictions, no byte twice.
+TEST_F(ExpertCacheTest, SteadyStateReadsNothingTwice) {
+  const auto cache = open(50);
+  for (int token = 0; token < 30; ++token)
+    for (int layer = 0; layer < 6; ++layer)
+      ASSERT_TRUE(step(*cache, layer, {1, 4, 11}, Use::kToken));
+  EXPECT_EQ(cache->statistics().loads, 18u);
+  EXPECT_EQ(cache->statistics().evictions, 0u);
+  EXPECT_EQ(cache->statistics().hits, 29u * 18u);
+}
+
+TEST_F(ExpertCacheTest, ASweepReadsEachExpertOnce) {
+  for (const int share : {0, 30}) {
+    const auto cache = open(share);
+    std::vector<int32_t> all(16);
+    std::iota(all.begin(), all.end(), 0);
+    for (int layer = 0; layer < 6; ++layer) ASSERT_TRUE(step(*cache, layer, all, Use::kScan));
+    EXPECT_EQ(cache->statistics().loads, 6u * 16u);
+  }
+}
+
+TEST_F(ExpertCacheTest, AFailedReadIsAnErrorAndTheNextTryWorks) {
+  for (uint64_t k = 0; k < 40; ++k) {
+    SCOPED_TRACE(k);
+    const auto cache = open(30);
+    disk_->fail_read(k, EIO);
+    std::mt19937 random(static_cast<uint32_t>(k));
+    int errors = 0;
+    for (int token = 0; token < 6; ++token)
+      for (int layer = 0; layer < 6; ++layer) {
+        const auto ids = some(random, 3);
+        const Use use = token % 2 ? Use::kToken : Use::kScan;
+        const Status done = step(*cache, layer, ids, use);
+        if (done) continue;
+        ++errors;
+        EXPECT_EQ(done.error().kind, ErrorKind::kIo);
+        EXPECT_THAT(done.error().message,
+                    testing::AnyOf(HasSubstr("one.gguf"), HasSubstr("two.gguf")));
+        EXPECT_TRUE(step(*cache, layer, ids, use));
+      }
+    EXPECT_EQ(errors, 1);
+  }
+}
+
+TEST_F(ExpertCacheTest, AFileThatWasCutShortIsAnError) {
+  const auto cache = open(30);
+  ASSERT_TRUE(step(*cache, 0, {0, 1, 2}, Use::kToken));
+  disk_->truncate(0, 20000);
+  disk_->truncate(1, 20000);
+  const Status done = step(*cache, 5, {13, 14, 15}, Use::kToken);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kBadFile);
+  EXPECT_TRUE(step(*cache, 0, {0, 1, 2}, Use::kToken)) << "what is in memory stays";
+}
+
+TEST_F(ExpertCacheTest, ChangedBytesAreAnErrorThatNamesTheTensor) {
+  const auto cache = open(0);
+  ASSERT_TRUE(step(*cache, 2, {5}, Use::kToken));
+  const ByteRange& from = table_.layers[2].experts[5][kUp];
+  disk_->flip_bit(from.file, from.offset + 4000);
+  std::mt19937 random(1);
+  for (int i = 0; i < 30; ++i)  // pushes expert 5 out
+    for (const int layer : {0, 4}) ASSERT_TRUE(step(*cache, layer, some(random, 3), Use::kToken));
+  const Status done = step(*cache, 2, {5}, Use::kToken);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kBadFile);
+  EXPECT_THAT(done.error().message, HasSubstr("blk.2.part1 of expert 5"));
+  EXPECT_THAT(done.error().message, HasSubstr(std::to_string(from.offset)));
+}
+
+TEST_F(ExpertCacheTest, ADiskThatDoesNotAnswerIsAnErrorInTime) {
+  CacheOptions options;
+  options.patience = std::chrono::milliseconds(50);
+  const auto cache = open(50, options);
+  ASSERT_TRUE(step(*cache, 0, {0}, Use::kToken));
+  disk_->hold();
+  for (const Use use : {Use::kToken, Use::kScan}) {
+    const auto before = std::chrono::steady_clock::now();
+    const Status done = step(*cache, 1, {3, 7}, use);
+    EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(2));
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().kind, ErrorKind::kIo);
+    EXPECT_THAT(done.error().message, HasSubstr("no answer from the disk"));
+  }
+  disk_->release();
+  EXPECT_TRUE(step(*cache, 1, {3, 7}, Use::kToken));
+}
+
+TEST_F(ExpertCacheTest, AStallIsNoError) {
+  const auto cache = open(50);
+  for (uint64_t k = 0; k < 30; k += 3) disk_->stall_read(k, std::chrono::milliseconds(500));
+  for (int layer = 0; layer < 6; ++layer) ASSERT_TRUE(step(*cache, layer, {2, 9}, Use::kToken));
+}
+
+TEST_F(ExpertCacheTest, FillingReportsWhatFails) {
+  const auto cache = open(100);
+  disk_->fail_read(20, EIO);
+  cache->fill();
+  const Status done = cache->wait_until_full();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kIo);
+  EXPECT_FALSE(cache->complete());
+  std::vector<int32_t> all(16);
+  std::iota(all.begin(), all.end(), 0);
+  for (int layer = 0; layer < 6; ++layer) EXPECT_TRUE(step(*cache, layer, all, Use::kScan));
+  EXPECT_TRUE(cache->complete());
+}
+
+TEST_F(ExpertCacheTest, TooLittleMemoryIsRefused) {
+  CacheOptions options;
+  options.used = 3;
+  options.bytes = ExpertCache::least_bytes(table_, 3) - 1;
+  auto disk = std::make_unique<FakeDisk>(std::vector<FakeDisk::File>{{"a", {}}, {"b", {}}});
+  const auto cache = ExpertCache::create(table_, std::move(disk), options);
+  ASSERT_FALSE(cache);
+  EXPECT_EQ(cache.error().kind, ErrorKind::kTooLarge);
+}
+
+TEST_F(ExpertCacheTest, EndsWhileReadsAreUnderWay) {
+  for (int i = 0; i < 20; ++i) {
+    const auto cache = open(100);
+    cache->fill();
+    ExpertStream stream;
+    if (i % 2) cache->begin(i % 6, std::vector<int32_t>{1, 2, 3}, Use::kToken, {}, stream);
+    stream.finish();
+  }
+}
+
+TEST_F(ExpertCacheTest, ATableWithoutLayersIsComplete) {
+  const auto cache = ExpertCache::create({}, nullptr, {});
+  ASSERT_TRUE(cache);
+  EXPECT_TRUE((*cache)->complete());
+  EXPECT_EQ((*cache)->bytes(), 0u);
+  (*cache)->fill();
+  EXPECT_TRUE((*cache)->wait_until_full());
+}
+
+}  // namespace
+}  // namespace sluice::residency
