@@ -61,6 +61,8 @@ class Loaded {
       options_.ubatch = std::max(options_.ubatch, one.integer("n_ubatch"));
       capacity_ = std::max(capacity_, one.test.positions());
     }
+    options_.context = capacity_;
+    options_.any_context = true;
   }
 
   Result<engine::Bench*> prepare(const BenchCase& one) {
@@ -74,6 +76,7 @@ class Loaded {
       options_.threads = static_cast<int>(one.integer("n_threads"));
       const auto start = std::chrono::steady_clock::now();
       SLUICE_ASSIGN(engine_, engine::Engine::load(options_));
+      if (engine_->plan().all_experts()) SLUICE_TRY(engine_->model().experts().wait_until_full());
       load_ns_ = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                            std::chrono::steady_clock::now() - start)
                                            .count());

@@ -2,10 +2,12 @@
 // The flags that several commands share.
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <limits>
 #include <memory>
 
 #include "apps/options.h"
+#include "base/log.h"
 
 namespace sluice::apps {
 namespace {
@@ -87,6 +89,13 @@ engine::SamplingParams CommonOptions::apply_sampling(engine::SamplingParams defa
 
 std::vector<Flag> model_flags(CommonOptions& o) {
   engine::EngineOptions& e = o.engine;
+  // Worth a line of its own where experts will be read while it runs.
+  e.on_plan = [](const engine::MemoryPlan& plan) {
+    if (plan.all_experts())
+      spdlog::info("{}", engine::describe(plan));
+    else
+      std::fprintf(stderr, "%s\n", engine::describe(plan).c_str());
+  };
   const auto sizes = std::make_shared<BatchSizes>();
   return {
       {"--model",

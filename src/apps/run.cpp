@@ -285,12 +285,14 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
     const auto seconds = [](std::chrono::nanoseconds time) {
       return std::chrono::duration<double>(time).count();
     };
-    std::fprintf(stderr, "[ Experts: %.1f %% of %llu in memory | read %.2f GiB at %.2f GiB/s | waited %.2f s ]\n",
-                 100.0 * static_cast<double>(experts.hits) / static_cast<double>(experts.requests),
-                 static_cast<unsigned long long>(experts.requests),
-                 static_cast<double>(experts.bytes_read) / (1 << 30),
-                 static_cast<double>(experts.bytes_read) / (1 << 30) / seconds(experts.reading),
-                 seconds(experts.stalled));
+    std::fprintf(
+        stderr,
+        "[ Experts: %.1f %% of %llu in memory | read %.2f GiB at %.2f GiB/s | waited %.2f s ]\n",
+        100.0 * static_cast<double>(experts.hits) / static_cast<double>(experts.requests),
+        static_cast<unsigned long long>(experts.requests),
+        static_cast<double>(experts.bytes_read) / (1 << 30),
+        static_cast<double>(experts.bytes_read) / (1 << 30) / seconds(experts.reading),
+        seconds(experts.stalled));
   }
   return result;
 }
@@ -315,6 +317,7 @@ Status run_command(const Arguments& arguments) {
     return fail(ErrorKind::kUsage,
                 "the prompt is empty: give at least one character with -p or -f");
 
+  options.common.engine.checkpoints = options.checkpoints;
   SLUICE_ASSIGN(const std::unique_ptr<engine::Engine> engine,
                 engine::Engine::load(options.common.engine));
   spdlog::info("{}; context {}", engine->backend().describe(), engine->context());

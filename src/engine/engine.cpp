@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include <spdlog/spdlog.h>
 
 #include "base/cpu_topology.h"
 #include "base/memory_info.h"
@@ -24,7 +23,7 @@ Status check_context(const EngineOptions& options, const model::Config& config) 
     return fail(ErrorKind::kUsage,
                 "-c {}: must be at least 1, or 0 for what the model was trained for",
                 options.context);
-  if (options.context > config.context)
+  if (options.context > config.context && !options.any_context)
     return fail(ErrorKind::kUsage,
                 "-c {}: {} was trained for {} positions: use -c {} or less, or extend it with "
                 "--rope-scaling yarn --rope-scale {}",
@@ -79,13 +78,15 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  if (const char* mb = getenv("SLUICE_RAM_MB")) engine->options_.ram_bytes = strtoull(mb, nullptr, 10) << 20;
-  SLUICE_ASSIGN(engine->plan_,
-                plan_memory(options.model_path, engine->file_, config,
-                            {engine->options_.ram_bytes > 0 ? engine->options_.ram_bytes : free_memory(),
-                             options.context, options.ubatch, options.cache, options.checkpoints}));
+  if (const char* mb = getenv("SLUICE_RAM_MB"))
+    engine->options_.ram_bytes = strtoull(mb, nullptr, 10) << 20;
+  SLUICE_ASSIGN(
+      engine->plan_,
+      plan_memory(options.model_path, engine->file_, config,
+                  {engine->options_.ram_bytes > 0 ? engine->options_.ram_bytes : free_memory(),
+                   options.context, options.ubatch, options.cache, options.checkpoints}));
   engine->context_ = engine->plan_.context;
-  spdlog::info("{}", describe(engine->plan_));
+  if (options.on_plan) options.on_plan(engine->plan_);
   model::ExpertOptions experts;
   experts.cache.bytes = engine->plan_.cache;
   SLUICE_ASSIGN(engine->model_,

@@ -24,8 +24,7 @@ bool is_expert(const std::string& name) {
 // Bytes of slots for `layers` in which one expert's parts have the given bytes.
 uint64_t slot_bytes(const std::array<uint64_t, residency::kParts>& parts) {
   uint64_t bytes = 0;
-  for (const uint64_t part : parts)
-    bytes += storage::slot_bytes(part, storage::kMaxAlignment);
+  for (const uint64_t part : parts) bytes += storage::slot_bytes(part, storage::kMaxAlignment);
   return bytes;
 }
 
@@ -111,26 +110,27 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
     while (context > 256 && fixed + session_of(context) + least > request.budget) context /= 2;
     if (context < plan.context && fixed + session_of(context) + least <= request.budget)
       remedy += fmt::format(" or -c {}", context);
-    return fail(ErrorKind::kTooLarge,
-                "{}: {:.2f} GiB of memory are too little: weights {:.2f}, one token's experts {:.2f}, "
-                "context of {} {:.2f}, buffers {:.2f}: use {}",
-                path, gibibytes(request.budget), gibibytes(plan.weights), gibibytes(least),
-                plan.context, gibibytes(plan.session), gibibytes(plan.buffers), remedy);
+    return fail(
+        ErrorKind::kTooLarge,
+        "{}: {:.2f} GiB of memory are too little: weights {:.2f}, one token's experts {:.2f}, "
+        "context of {} {:.2f}, buffers {:.2f}: use {}",
+        path, gibibytes(request.budget), gibibytes(plan.weights), gibibytes(least), plan.context,
+        gibibytes(plan.session), gibibytes(plan.buffers), remedy);
   }
   plan.cache = std::min(experts.all, request.budget - fixed - plan.session);
   return plan;
 }
 
 std::string describe(const MemoryPlan& plan) {
-  std::string text = fmt::format("memory {:.2f} of {:.2f} GiB: weights {:.2f}",
-                                 gibibytes(plan.total()), gibibytes(plan.budget),
-                                 gibibytes(plan.weights));
+  std::string text =
+      fmt::format("memory {:.2f} of {:.2f} GiB: weights {:.2f}", gibibytes(plan.total()),
+                  gibibytes(plan.budget), gibibytes(plan.weights));
   if (plan.experts > 0) {
     text += fmt::format(", experts {:.2f}", gibibytes(plan.cache));
     if (!plan.all_experts())
-      text += fmt::format(" of {:.2f} ({:.0f} %, the rest is read when needed)",
-                          gibibytes(plan.experts),
-                          100.0 * static_cast<double>(plan.cache) / static_cast<double>(plan.experts));
+      text += fmt::format(
+          " of {:.2f} ({:.0f} %, the rest is read when needed)", gibibytes(plan.experts),
+          100.0 * static_cast<double>(plan.cache) / static_cast<double>(plan.experts));
   }
   return text + fmt::format(", context of {} {:.2f}, buffers {:.2f}", plan.context,
                             gibibytes(plan.session), gibibytes(plan.buffers));

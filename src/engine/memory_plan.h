@@ -14,8 +14,8 @@
 namespace sluice::engine {
 
 struct MemoryRequest {
-  uint64_t budget = 0;   // bytes that the process may use in all
-  int64_t context = 0;   // positions; 0: what the model can, or what a budget leaves room for
+  uint64_t budget = 0;  // bytes that the process may use in all
+  int64_t context = 0;  // positions; 0: what the model can, or what a budget leaves room for
   int64_t ubatch = 512;
   model::CacheTypes cache;
   CheckpointOptions checkpoints{0, 0, -1};
@@ -24,20 +24,20 @@ struct MemoryRequest {
 // Bytes.
 struct MemoryPlan {
   uint64_t budget = 0;
-  uint64_t weights = 0;      // all but the experts
-  uint64_t experts = 0;      // what would hold all of them
-  uint64_t cache = 0;        // of it, what is planned: less means that experts come and go
-  uint64_t session = 0;      // keys and values of the context, states, checkpoints
-  uint64_t buffers = 0;      // activations, vocabulary, the program itself
+  uint64_t weights = 0;  // all but the experts
+  uint64_t experts = 0;  // what would hold all of them
+  uint64_t cache = 0;    // of it, what is planned: less means that experts come and go
+  uint64_t session = 0;  // keys and values of the context, states, checkpoints
+  uint64_t buffers = 0;  // activations, vocabulary, the program itself
   int64_t context = 0;
-  int64_t used = 0;          // one token's experts
+  int64_t used = 0;  // one token's experts
 
   uint64_t total() const { return weights + cache + session + buffers; }
   bool all_experts() const { return cache == experts; }
 };
 
-// kTooLarge, with the settings that come nearest, when the budget cannot hold it; `path` is for that
-// message.
+// kTooLarge, with the settings that come nearest, when the budget cannot hold it; `path` is for
+// that message.
 Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
                                const model::Config& config, const MemoryRequest& request);
 
