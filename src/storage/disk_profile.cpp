@@ -198,17 +198,15 @@ std::string remembered_disks() {
 }
 
 ReadRate choose_rate(const std::vector<ReadRate>& rates) {
-  double best = 0;
-  for (const ReadRate& rate : rates) best = std::max(best, rate.bytes_per_second);
   const auto less_in_flight = [](const ReadRate& a, const ReadRate& b) {
     const uint64_t bytes_a = uint64_t{a.piece_bytes} * a.depth;
     const uint64_t bytes_b = uint64_t{b.piece_bytes} * b.depth;
     return bytes_a != bytes_b ? bytes_a < bytes_b : a.depth < b.depth;
   };
-  const ReadRate* chosen = nullptr;
+  const ReadRate* chosen = &*std::ranges::max_element(rates, {}, &ReadRate::bytes_per_second);
+  const double enough = chosen->bytes_per_second * kWithin;
   for (const ReadRate& rate : rates) {
-    if (rate.bytes_per_second < best * kWithin) continue;
-    if (chosen == nullptr || less_in_flight(rate, *chosen)) chosen = &rate;
+    if (rate.bytes_per_second >= enough && less_in_flight(rate, *chosen)) chosen = &rate;
   }
   return *chosen;
 }

@@ -33,7 +33,7 @@ struct DiskProfileOptions {
   ReadMode mode = ReadMode::kAuto;
   ReadEngine engine = ReadEngine::kAuto;
   uint32_t part_bytes = 864 << 10;  // of an expert's usual part
-  double seconds = 2.4;  // for the whole measurement; a slow disk may add one read's time
+  double seconds = 2.0;  // for the whole measurement; a slow disk may add one read's time
   // Where it is remembered; "" is nowhere. Usually remembered_disks().
   std::string store;
   bool measure_again = false;  // whatever is remembered

@@ -209,21 +209,31 @@ TEST_P(ReadQueueTest, WakesFromManyThreadsWhileReading) {
       for (int i = 0; i < 500; ++i) queue->wake();
     });
   }
+  std::vector<uint64_t> idle;
+  for (uint64_t i = 0; i < 8; ++i) idle.push_back(i);
   std::vector<Completion> done;
-  for (uint64_t i = 0; i < 200;) {
-    const uint64_t place = i % 8;
-    const Read read = {.offset = i % 16 * 65536,
-                       .bytes = 65536,
-                       .needed = 65536,
-                       .to = memory.data() + place * 65536,
-                       .id = i};
-    i += queue->submit({&read, 1});
-    if (queue->in_flight() == 8) queue->wait(done, milliseconds(1000));
+  size_t good = 0;
+  for (uint64_t i = 0; good < 200;) {
+    while (i < 200 && !idle.empty()) {
+      const uint64_t place = idle.back();
+      idle.pop_back();
+      const Read read = {.offset = i++ % 16 * 65536,
+                         .bytes = 65536,
+                         .needed = 65536,
+                         .to = memory.data() + place * 65536,
+                         .id = place};
+      ASSERT_EQ(queue->submit({&read, 1}), 1u);
+    }
+    done.clear();
+    queue->wait(done, milliseconds(10000));
+    for (const Completion& completion : done) {
+      ASSERT_TRUE(completion.status) << completion.status.error().message;
+      idle.push_back(completion.id);
+      ++good;
+    }
   }
   for (std::thread& waker : wakers) waker.join();
-  for (Completion& completion : wait_for_all(*queue)) done.push_back(std::move(completion));
-  EXPECT_EQ(done.size(), 200u);
-  for (const Completion& completion : done) EXPECT_TRUE(completion.status);
+  EXPECT_EQ(queue->in_flight(), 0);
 }
 
 TEST_P(ReadQueueTest, BytesThatTheFileNeverHad) {
