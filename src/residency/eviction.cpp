@@ -279,8 +279,12 @@ class Lfru final : public Eviction {
         worth_one_at_(static_cast<size_t>(keys), kNeverUsed),
         step_(1.0 / (kHalfLifeTokens * token_uses)) {}
 
-  void insert(int32_t key, Use use) override { present_.add(key, count(key, use)); }
-  void touch(int32_t key, Use use) override { present_.change(key, count(key, use)); }
+  void insert(int32_t key, Use use) override {
+    present_.add(key, count(key, use, kScanRenewsAbsent));
+  }
+  void touch(int32_t key, Use use) override {
+    present_.change(key, count(key, use, kScanRenewsPresent));
+  }
   void erase(int32_t key) override { present_.remove(key); }
   int32_t victim(KeyTest may_leave) const override { return present_.least(may_leave); }
 
@@ -288,16 +292,19 @@ class Lfru final : public Eviction {
   static constexpr double kHalfLifeTokens = 8;
   static constexpr double kNeverUsed = -1e9;
   // A scan makes a key younger, by this part of its age, and leaves those that tokens use in their
-  // order. What only scans use remains behind them until many scans have used it.
-  static constexpr double kScanRenews = 0.75;
+  // order. What it brings in gains less than what it finds, or else each sweep would push out what
+  // the next one needs. Experts that tokens never used are behind all others until many scans have
+  // used them.
+  static constexpr double kScanRenewsPresent = 0.75;
+  static constexpr double kScanRenewsAbsent = 0.25;
 
-  double count(int32_t key, Use use) {
+  double count(int32_t key, Use use, double scan_renews) {
     double& at = worth_one_at_[static_cast<size_t>(key)];
     if (use == Use::kToken) {
       now_ += step_;
       at = now_ + std::log2(1.0 + std::exp2(at - now_));
     } else if (at < now_) {
-      at += kScanRenews * (now_ - at);
+      at += scan_renews * (now_ - at);
     }
     return at;
   }
