@@ -360,7 +360,7 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
        "no effect; -lm dio or none",
        appending(r, mode, load_mode("dio", "none"))});
   for (Flag& flag : model_flags(r.common))
-    for (const char* name : {"--rope-scaling", "--rope-scale", "--rope-freq-base",
+    for (const char* name : {"--ram", "--rope-scaling", "--rope-scale", "--rope-freq-base",
                              "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
       if (flag.name == name) {
         add(std::move(flag));

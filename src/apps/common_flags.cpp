@@ -144,6 +144,15 @@ std::vector<Flag> model_flags(CommonOptions& o) {
          e.threads = value < 0 ? 0 : static_cast<int>(value);
          return {};
        }},
+      {"--ram",
+       {},
+       "RAM",
+       "SIZE",
+       "memory that the process may use, e.g. 12G; 0: what is free, less a margin",
+       [&e](const std::string& text) -> Status {
+         SLUICE_ASSIGN(e.ram_bytes, parse_size(text));
+         return {};
+       }},
       {"--isa",
        {},
        "ISA",

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -295,6 +296,30 @@ Result<bool> parse_bool(const std::string& text) {
   for (const char* off : {"false", "0", "off", "disabled"})
     if (text == off) return false;
   return fail(ErrorKind::kUsage, "\"{}\" must be on or off", text);
+}
+
+Result<uint64_t> parse_size(const std::string& text) {
+  constexpr const char* kForms = "must be a size such as 12G, 900M, 1.5GiB or a number of bytes";
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  // Only digits and a point: strtod also takes a sign, exponents and words.
+  const std::string digits = text.substr(0, static_cast<size_t>(end - text.c_str()));
+  if (digits.empty() || digits.find_first_not_of("0123456789.") != std::string::npos)
+    return fail(ErrorKind::kUsage, kForms);
+  std::string unit = end;
+  for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  double factor = 1;
+  if (!unit.empty() && unit != "b") {
+    const size_t power = std::string_view("kmgt").find(unit[0]);
+    const std::string_view rest = std::string_view(unit).substr(1);
+    if (power == std::string_view::npos || (rest != "" && rest != "ib" && rest != "b"))
+      return fail(ErrorKind::kUsage, kForms);
+    factor = std::pow(rest == "b" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
+  }
+  const double bytes = number * factor;
+  if (bytes >= 0x1p63) return fail(ErrorKind::kUsage, "is more than any machine has");
+  if (factor == 1 && bytes != std::floor(bytes)) return fail(ErrorKind::kUsage, kForms);
+  return static_cast<uint64_t>(bytes);
 }
 
 Result<std::string> read_text_file(const std::string& path) {

@@ -35,6 +35,9 @@ Result<bool> parse_flags(const std::string& command, const std::string& descript
 Result<int64_t> parse_integer(const std::string& text, int64_t least, int64_t most);
 Result<double> parse_number(const std::string& text, double least, double most);
 Result<bool> parse_bool(const std::string& text);
+// Bytes: "12GiB" and "12G" (1024-based, as K, M, G, T), "12GB" (1000-based), "1.5G", or a plain
+// number.
+Result<uint64_t> parse_size(const std::string& text);
 Result<std::string> read_text_file(const std::string& path);
 
 // What several commands share.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-
 #include "base/cpu_topology.h"
 #include "base/memory_info.h"
 #include "compute/cpu/cpu_backend.h"

@@ -26,9 +26,9 @@ struct EngineOptions {
   int64_t context = 0;       // positions per session; 0: what the model was trained for, or fits
   bool any_context = false;  // -c may be more than the model was trained for
   uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
-  CheckpointOptions checkpoints{0, 0, -1};  // that sessions will keep: planned for
+  CheckpointOptions checkpoints{0, 0, -1};         // that sessions will keep: planned for
   std::function<void(const MemoryPlan&)> on_plan;  // told before anything large is loaded
-  int64_t ubatch = 512;                     // rows of one forward pass
+  int64_t ubatch = 512;                            // rows of one forward pass
   model::CacheTypes cache;
   model::RopeOverride rope;
   std::optional<std::string> chat_template;  // instead of the file's own

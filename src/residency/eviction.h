@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <type_traits>
 
@@ -53,12 +54,21 @@ class Eviction {
 };
 
 enum class Policy {
-  kLru,  // the least recently used leaves first
+  kLru,           // the least recently used leaves first
+  kScanLru,       // the same, but a scan promotes nothing and what it brings in leaves first
+  kSegmentedLru,  // SLRU, Karedla et al. 1994: who was used twice is protected
+  kTwoQueues,     // 2Q, Johnson and Shasha 1994: who is asked for again after leaving is kept
+  kLfru,          // LRFU, Lee et al. 2001: uses count, each half as much after eight tokens
 };
+// What the numbers chose: docs/experiments/0003-eviction.md.
+inline constexpr Policy kDefaultPolicy = Policy::kLfru;
 
-// `keys`: of the whole model, at least 0.
-std::unique_ptr<Eviction> make_eviction(Policy policy, int32_t keys);
+// `keys`: of the whole model, at least 0. `token_uses`: about how many keys one token uses, of
+// those that this order holds (layers times experts of a layer), at least 1; only kLfru needs it,
+// as its clock.
+std::unique_ptr<Eviction> make_eviction(Policy policy, int32_t keys, int32_t token_uses);
 
+std::span<const Policy> all_policies();
 std::string_view name_of(Policy policy);
 std::optional<Policy> policy_named(std::string_view name);
 

@@ -2,10 +2,11 @@
 // Which experts a model asked for, step by step: recorded while it runs, replayed against policies.
 //
 // As a file it is text. The first line is
-//   sluice-trace 1 LAYERS EXPERTS
-// and every other line one request: the step (forward pass) counted from 0, the layer, and the
-// experts that at least one of the step's tokens chose, all as decimal numbers with one blank
-// between them.
+//   sluice-trace 2 LAYERS EXPERTS
+// and every other line one request, with one blank between its words: the step (forward pass)
+// counted from 0, the layer, "t" or "s" for Use::kToken and Use::kScan, and the experts that at
+// least one of the step's tokens chose. A "+" behind an expert of a scan: the batch's last tokens
+// chose it. Version 1, which is read too, has no third word; all its requests are Use::kToken.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "residency/eviction.h"
 
 namespace sluice::residency {
 
@@ -22,6 +24,15 @@ struct ExpertRequest {
   int64_t step = 0;
   int32_t layer = 0;
   std::vector<int32_t> experts;
+  Use use = Use::kToken;
+  // kScan: for each expert 1 if it is used like a token's, since the batch's last tokens chose it;
+  // or empty: none is.
+  std::vector<uint8_t> lasting;
+
+  // Of experts[i].
+  Use use_of(size_t i) const {
+    return use == Use::kScan && (lasting.empty() || lasting[i] == 0) ? Use::kScan : Use::kToken;
+  }
 };
 
 struct Trace {
@@ -41,8 +52,9 @@ class TraceWriter {
   // kIo with the path.
   static Result<TraceWriter> create(const std::string& path, int32_t layers, int32_t experts);
 
-  // A layer that is not behind the last one begins a new step.
-  void record(int32_t layer, std::span<const int32_t> experts);
+  // A layer that is not behind the last one begins a new step. `lasting` as in ExpertRequest.
+  void record(int32_t layer, std::span<const int32_t> experts, Use use = Use::kToken,
+              std::span<const uint8_t> lasting = {});
   // kIo with the path when something could not be written.
   Status finish();
 
