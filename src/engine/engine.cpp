@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/cpu_topology.h"
 #include "base/memory_info.h"
@@ -34,7 +35,7 @@ Status check_context(const EngineOptions& options, const model::Config& config) 
 // What is free, less what the system and other programs may come to want.
 uint64_t free_memory() {
   constexpr uint64_t kMargin = uint64_t{512} << 20;
-  const uint64_t available = available_bytes();
+  const uint64_t available = available_bytes().value_or(std::numeric_limits<uint64_t>::max());
   return available - std::min({available, kMargin, available / 10});
 }
 
@@ -77,13 +78,10 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  if (const char* mb = getenv("SLUICE_RAM_MB"))
-    engine->options_.ram_bytes = strtoull(mb, nullptr, 10) << 20;
-  SLUICE_ASSIGN(
-      engine->plan_,
-      plan_memory(options.model_path, engine->file_, config,
-                  {engine->options_.ram_bytes > 0 ? engine->options_.ram_bytes : free_memory(),
-                   options.context, options.ubatch, options.cache, options.checkpoints}));
+  SLUICE_ASSIGN(engine->plan_,
+                plan_memory(options.model_path, engine->file_, config,
+                            {options.ram_bytes > 0 ? options.ram_bytes : free_memory(),
+                             options.context, options.ubatch, options.cache, options.checkpoints}));
   engine->context_ = engine->plan_.context;
   if (options.on_plan) options.on_plan(engine->plan_);
   model::ExpertOptions experts;

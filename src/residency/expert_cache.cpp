@@ -104,7 +104,10 @@ Status ExpertCache::lay_out(uint32_t alignment) {
     base += static_cast<uint64_t>(c.slots) * c.slot_bytes;
     c.free.resize(static_cast<size_t>(c.slots));
     std::iota(c.free.rbegin(), c.free.rend(), 0);
-    c.order = make_eviction(options_.policy, static_cast<int32_t>(entries_.size()));
+    // Layers have as many experts as one another.
+    const auto layers = c.experts / static_cast<int64_t>(table_.layers.front().experts.size());
+    c.order = make_eviction(options_.policy, static_cast<int32_t>(entries_.size()),
+                            static_cast<int32_t>(std::max<int64_t>(1, layers * options_.used)));
   }
   return {};
 }
@@ -313,7 +316,7 @@ void ExpertCache::release(ExpertStream& stream, size_t end) {
 void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
                         std::span<const uint8_t> lasting, ExpertStream& stream) {
   SLUICE_CHECK(stream.cache_ == nullptr, "the stream's last step has ended");
-  if (trace_) trace_->record(layer, ids);
+  if (trace_) trace_->record(layer, ids, use, lasting);
   requests_.fetch_add(ids.size(), std::memory_order_relaxed);
   stream.use_ = use;
   stream.first_key_ = first_key_[static_cast<size_t>(layer)];

@@ -33,7 +33,7 @@ struct CacheOptions {
   uint64_t bytes = UINT64_MAX;     // for slots; what is beyond all experts is left alone
   int32_t used = 1;                // experts of a layer that one token uses
   uint32_t piece_bytes = 1 << 20;  // of one read, at most
-  Policy policy = Policy::kLru;
+  Policy policy = kDefaultPolicy;
   // A wait in which nothing arrives for so long is an error.
   std::chrono::milliseconds patience{1900};
 };

@@ -70,7 +70,7 @@ TEST_P(Budget, DoesNotChangeABit) {
     SCOPED_TRACE(step);
     ExpertOptions options;
     options.cache.bytes = least + (all - least) * static_cast<uint64_t>(step) / 9;
-    for (const residency::Policy policy : {residency::Policy::kLru}) {
+    for (const residency::Policy policy : residency::all_policies()) {
       options.cache.policy = policy;
       const Outcome capped = run_all(model, options);
       EXPECT_TRUE(same_bits(capped.prompt, full.prompt)) << residency::name_of(policy);
