@@ -101,7 +101,7 @@ std::vector<DeltaInput> project_real_text() {
   auto backend = compute::Backend::open(watching_backend(), {2, ""});
   EXPECT_TRUE(file && backend);
   auto tokenizer = engine::load_tokenizer(*file);
-  auto model = model::load_model(*file, {}, *backend, 2);
+  auto model = model::load_model(*file, {}, *backend);
   EXPECT_TRUE(tokenizer && model);
   const auto tokens = tokenizer->encode(real_text(), text::SpecialTokens::kText);
   EXPECT_GE(tokens.size(), static_cast<size_t>(kTokens));
