@@ -10,6 +10,8 @@
 #include <set>
 #include <vector>
 
+#include "../engine/allocations.h"
+
 namespace sluice::residency {
 namespace {
 
@@ -84,6 +86,21 @@ TEST_P(EvictionTest, KeepsTheBooksUnderAnyUse) {
   const std::vector<int32_t> all = drain(*order);
   EXPECT_EQ(std::set<int32_t>(all.begin(), all.end()), present);
   EXPECT_EQ(all.size(), present.size());
+}
+
+TEST_P(EvictionTest, NothingIsAllocatedAfterConstruction) {
+  const auto order = make(GetParam());
+  std::mt19937 random(9);
+  const size_t before = test::allocations();
+  for (int32_t key = 0; key < kKeys; ++key)
+    order->insert(key, key % 3 == 0 ? Use::kScan : Use::kToken);
+  for (int step = 0; step < 1000; ++step) {
+    order->touch(static_cast<int32_t>(random() % kKeys), Use::kToken);
+    const int32_t leaves = order->victim([step](int32_t key) { return key % 7 != step % 7; });
+    order->erase(leaves);
+    order->insert(leaves, step % 5 == 0 ? Use::kScan : Use::kToken);
+  }
+  EXPECT_EQ(test::allocations(), before);
 }
 
 // Whoever must stay, the order of the others is the same.
