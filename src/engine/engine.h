@@ -23,7 +23,7 @@ struct EngineOptions {
   std::string isa;         // empty: the best level of this machine
   int64_t context = 0;     // positions per session; 0: what the model was trained for
   int64_t ubatch = 512;    // rows of one forward pass
-  uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
+  uint64_t ram_bytes = 0;  // what the process may use; 0: what is free, less a margin
   model::CacheTypes cache;
   model::RopeOverride rope;
   std::optional<std::string> chat_template;  // instead of the file's own
