@@ -42,6 +42,10 @@ class LruLayer {
   std::vector<std::list<int32_t>::iterator> place_;
 };
 
+int32_t key_of(const Trace& trace, const ExpertRequest& request, size_t i) {
+  return request.layer * trace.experts + request.experts[i];
+}
+
 size_t pool_of(const Pools& pools, int32_t layer) {
   const int32_t pool = pools.pool_of_layer[static_cast<size_t>(layer)];
   SLUICE_CHECK(pool >= 0, "a layer that is asked for experts has some");
@@ -64,6 +68,7 @@ std::vector<int32_t> token_uses(const Trace& trace, const Pools& pools) {
     sum.last_step = request.step;
   }
   std::vector<int32_t> uses;
+  uses.reserve(sums.size());
   for (const Sum& sum : sums)
     uses.push_back(
         static_cast<int32_t>(std::max<int64_t>(1, sum.steps == 0 ? 0 : sum.experts / sum.steps)));
@@ -99,8 +104,7 @@ class OptimumOrders {
       const ExpertRequest& request = trace.requests[r];
       next_[r].resize(request.experts.size());
       for (size_t i = 0; i < request.experts.size(); ++i) {
-        size_t& of_key =
-            next[static_cast<size_t>(request.layer * trace.experts + request.experts[i])];
+        size_t& of_key = next[static_cast<size_t>(key_of(trace, request, i))];
         next_[r][i] = of_key;
         of_key = r;
       }
@@ -150,7 +154,7 @@ ReplayCount replay_with(const Trace& trace, const Pools& pools, Orders orders, i
     ++round;
     missing.clear();
     for (size_t i = 0; i < request.experts.size(); ++i) {
-      const int32_t key = request.layer * trace.experts + request.experts[i];
+      const int32_t key = key_of(trace, request, i);
       if (!present[static_cast<size_t>(key)]) {
         missing.push_back(i);
         continue;
@@ -169,7 +173,7 @@ ReplayCount replay_with(const Trace& trace, const Pools& pools, Orders orders, i
       return held_in[static_cast<size_t>(other)] != round;
     };
     for (const size_t i : missing) {
-      const int32_t key = request.layer * trace.experts + request.experts[i];
+      const int32_t key = key_of(trace, request, i);
       if (free[pool] > 0) {
         --free[pool];
       } else {
@@ -252,6 +256,7 @@ int64_t slots_of(const Trace& trace, double percent) {
 HitCount replay_lru(const Trace& trace, int64_t slots, int64_t first_step) {
   std::list<LruLayer> layers;  // holds iterators to itself: must not move
   std::vector<LruLayer*> layer;
+  layer.reserve(static_cast<size_t>(trace.layers));
   for (int32_t n = 0; n < trace.layers; ++n)
     layer.push_back(&layers.emplace_back(slots, trace.experts));
   HitCount count;

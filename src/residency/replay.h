@@ -54,7 +54,8 @@ struct ReplayCount {
 // several rounds. Steps before `first_step` fill the slots but are not counted.
 ReplayCount replay(const Trace& trace, const Pools& pools, Policy policy, int64_t first_step = 0);
 // The fewest misses that any policy could have had in these pools, from Belady (1966): of the
-// experts that may leave, the one that is needed last leaves.
+// experts that may leave, the one that is needed last leaves. Where requests are larger than their
+// pool it is only close to that.
 ReplayCount replay_optimum(const Trace& trace, const Pools& pools, int64_t first_step = 0);
 
 // --- Every layer with as many slots of its own: published hit rates are given like this.

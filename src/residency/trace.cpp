@@ -70,6 +70,7 @@ bool read_request(std::string_view line, int64_t version, Trace& trace) {
   while (!line.empty()) {
     int64_t expert = 0;
     if (!take_digits(line, trace.experts, expert)) return false;
+    if (!request.experts.empty() && expert <= request.experts.back()) return false;
     request.experts.push_back(static_cast<int32_t>(expert));
     if (request.use == Use::kScan) request.lasting.push_back(take(line, '+') ? 1 : 0);
     if (!end_word(line)) return false;

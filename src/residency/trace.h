@@ -5,8 +5,9 @@
 //   sluice-trace 2 LAYERS EXPERTS
 // and every other line one request, with one blank between its words: the step (forward pass)
 // counted from 0, the layer, "t" or "s" for Use::kToken and Use::kScan, and the experts that at
-// least one of the step's tokens chose. A "+" behind an expert of a scan: the batch's last tokens
-// chose it. Version 1, which is read too, has no third word; all its requests are Use::kToken.
+// least one of the step's tokens chose, ascending. A "+" behind an expert of a scan: the batch's
+// last tokens chose it. Version 1, which is read too, has no third word; all its requests are
+// Use::kToken.
 #pragma once
 
 #include <cstdint>

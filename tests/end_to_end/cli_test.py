@@ -324,16 +324,25 @@ class Tools(Case):
         code, out, err = run("run", "-m", model, "-p", "hello", "-n", "16", "--seed", "1", "--trace", trace)
         self.assertEqual(code, 0, err)
         self.assertIn("Generation: 16 tokens", err)
-        code, out, err = run("replay", trace, "--slots", "50,100", "--from", "1")
+        code, out, err = run("replay", trace, "--percent", "50,100", "--from", "1", "--policy", "all,lru-per-layer")
         self.assertEqual(code, 0, err)
         lines = out.decode().splitlines()
-        self.assertEqual(lines[0], "2 layers of 16 experts, 16 steps")
         # 15 steps after the prompt, 2 layers, 8 experts.
-        self.assertTrue(all(line.endswith(f"of {15 * 2 * 8}") for line in lines[1:]), lines)
-        rates = [float(line.split("hits")[1].split("%")[0]) for line in lines[1:]]
-        self.assertLess(rates[0], rates[1])
-        code, out, err = run("replay", trace, "--policy", "static", "--chosen-on", trace, "--slots", "100")
-        self.assertIn(b"hits 100.0 %", out)
+        self.assertEqual(lines[0], f"2 layers of 16 experts, 16 steps; asked for by tokens {15 * 2 * 8}, by prompts 0")
+        rows = [line.split() for line in lines[2:]]
+        hits = {(row[0], row[3]): float(row[4]) for row in rows}
+        for policy in ("lru", "lru-scan", "slru", "2q", "lfru", "lru-per-layer"):
+            self.assertLess(hits["50.0", policy], hits["100.0", policy])
+            self.assertLessEqual(hits["50.0", policy], hits["50.0", "optimum"])
+        code, out, err = run("replay", trace, "-m", model, "--ram", "1M,1G", "--policy", "lru")
+        self.assertEqual(code, 0, err)
+        read = [line.split()[-2:] for line in out.decode().splitlines() if " lru " in line]
+        self.assertEqual([unit for _, unit in read], ["MiB", "MiB"])
+        self.assertGreater(float(read[0][0]), float(read[1][0]))
+        code, out, err = run("replay", trace, "--slots", "32")
+        self.assertIn(b"32 slots", out)
+        code, out, err = run("replay", trace, "--policy", "static", "--chosen-on", trace, "--percent", "100")
+        self.assertRegex(out.decode(), r"static +100\.0")
 
     def test_synth_and_replay_say_what_is_wrong(self):
         model = str(self.folder / "m.gguf")
@@ -346,6 +355,12 @@ class Tools(Case):
         self.assert_error(1, "no/where/m.gguf", result=run("synth", "qwen3-30b-a3b", str(self.folder / "no/where/m.gguf")))
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assert_error(2, "TRACE", result=run("replay"))
+        self.assert_error(2, "--policy", "fifo", "lfru", result=run("replay", "x", "--policy", "lru,fifo"))
+        self.assert_error(2, "--ram", "-m", result=run("replay", "x", "--ram", "1G"))
+        self.assert_error(2, "--ram", "1Q", result=run("replay", "x", "--ram", "1Q"))
+        self.assert_error(2, "--percent", "--slots", result=run("replay", "x", "--percent", "5", "--slots", "5"))
+        self.assert_error(2, "--percent", result=run("replay", "x", "--policy", "static", "--slots", "5"))
+        self.assert_error(2, "--chosen-on", result=run("replay", "x", "--chosen-on", "y"))
         self.assert_error(1, "none", result=run("replay", str(self.folder / "none")))
         self.assert_error(1, "no trace", "--trace", result=run("replay", TINY))
         self.assert_error(1, "gone/trace", result=run("run", "-m", TINY, "-p", "x", "--trace", "/gone/trace"))

@@ -112,6 +112,16 @@ TEST_F(CommonFlagsTest, Defaults) {
   EXPECT_TRUE(o.sampling.empty());
 }
 
+TEST_F(CommonFlagsTest, Memory) {
+  EXPECT_EQ(parse({}).engine.ram_bytes, 0u);  // what is free
+  EXPECT_EQ(parse({"--ram", "12G"}).engine.ram_bytes, uint64_t{12} << 30);
+  EXPECT_EQ(parse({"--ram=900M"}).engine.ram_bytes, uint64_t{900} << 20);
+  expect_refused("--ram", {"much", "-1", "12Q", "1e9"});
+  set("SLUICE_ARG_RAM", "8GiB");
+  EXPECT_EQ(parse({}).engine.ram_bytes, uint64_t{8} << 30);
+  EXPECT_EQ(parse({"--ram", "0"}).engine.ram_bytes, 0u);
+}
+
 TEST_F(CommonFlagsTest, Threads) {
   EXPECT_EQ(parse({"-t", "-1"}).engine.threads, 0);  // all
   EXPECT_EQ(parse({"--threads=1024"}).engine.threads, 1024);

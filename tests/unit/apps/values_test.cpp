@@ -42,6 +42,32 @@ TEST(Values, Numbers) {
   }
 }
 
+TEST(Values, Sizes) {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  EXPECT_EQ(parse_size("0").value(), 0u);
+  EXPECT_EQ(parse_size("123456789012").value(), 123456789012u);
+  EXPECT_EQ(parse_size("123b").value(), 123u);
+  for (const char* text : {"12G", "12g", "12GiB", "12gib", "12.0G", "12288M", "12884901888"})
+    EXPECT_EQ(parse_size(text).value(), 12 * kGiB) << text;
+  EXPECT_EQ(parse_size("900M").value(), uint64_t{900} << 20);
+  EXPECT_EQ(parse_size("4k").value(), 4096u);
+  EXPECT_EQ(parse_size("2T").value(), 2048 * kGiB);
+  EXPECT_EQ(parse_size("1.5GiB").value(), 3 * kGiB / 2);
+  EXPECT_EQ(parse_size(".5G").value(), kGiB / 2);
+  EXPECT_EQ(parse_size("16GB").value(), 16000000000u);
+  EXPECT_EQ(parse_size("8kB").value(), 8000u);
+  for (const char* text :
+       {"",    " ",    "G",   "-1",  "-1G",      "+1G", "12 G",  "12X",  "12GG", "12GiBs", "12iB",
+        "1e3", "0x10", "inf", "nan", "infinity", "1.5", "1..5G", "12G ", " 12G", "1,5G",   "."}) {
+    const auto size = parse_size(text);
+    ASSERT_FALSE(size) << text;
+    EXPECT_EQ(size.error().kind, ErrorKind::kUsage);
+    EXPECT_THAT(size.error().message, HasSubstr("12G"));
+  }
+  for (const char* text : {"8388608T", "99999999999999999999", "9223372036854775808"})
+    EXPECT_FALSE(parse_size(text)) << text;
+}
+
 TEST(Values, Switches) {
   for (const char* text : {"true", "1", "on", "enabled"}) EXPECT_TRUE(parse_bool(text).value());
   for (const char* text : {"false", "0", "off", "disabled"}) EXPECT_FALSE(parse_bool(text).value());
