@@ -54,7 +54,7 @@ class Optimizer:
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2 or name.endswith("ssm_conv1d"):
                 vectors.append(parameter)
-            elif name.startswith("layers.") and "ffn_gate_inp" not in name and "ssm_ba" not in name:
+            elif name.startswith(("layers.", "draft.")) and "ffn_gate_inp" not in name and "ssm_ba" not in name:
                 matrices.append(parameter)
             else:
                 tables.append(parameter)
