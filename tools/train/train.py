@@ -75,7 +75,7 @@ class Batches:
         self.long, self.long_mask = load("long.u16", np.uint16, 2049), load("long.u8", np.uint8, 2049)
         self.short, self.short_mask = load("short.u16", np.uint16, 257), load("short.u8", np.uint8, 257)
         self.text_rows, self.long_rows = arguments.text_rows, arguments.long_rows
-        self.short_rows = arguments.short_rows
+        self.short_rows, self.answer_weight = arguments.short_rows, arguments.answer_weight
         self.generator = torch.Generator(device="cpu").manual_seed(arguments.seed)
         self.device = device
         self.window = torch.arange(2049, device=device)
@@ -91,7 +91,7 @@ class Batches:
         return torch.tensor(chosen, device=self.device)
 
     def next(self):
-        """tokens, targets, weights: flat; text and answers each weigh 1 in all."""
+        """tokens, targets, weights: flat; text weighs 1 in all, answers `answer_weight`."""
         starts = torch.randint(0, self.text.numel() - 2049, (self.text_rows,),
                                generator=self.generator).to(self.device)
         text = self.text[starts[:, None] + self.window]
@@ -103,7 +103,7 @@ class Batches:
                              short[:, 1:].reshape(-1)]).long()
         answers = torch.cat([self.long_mask[long_rows][:, 1:].reshape(-1),
                              self.short_mask[short_rows][:, 1:].reshape(-1)]).float()
-        answers = answers / answers.sum()
+        answers = answers * (self.answer_weight / answers.sum())
         text_weight = torch.full((text.shape[0] * 2048,), 1 / (text.shape[0] * 2048),
                                  device=self.device)
         return tokens, targets, torch.cat([text_weight, answers])
@@ -141,6 +141,37 @@ def finish_dataset(process, log):
         sys.exit("build_dataset.py failed")
 
 
+def captured(work, log):
+    """`work` recorded as a CUDA graph: thousands of small kernels start faster without the host. Returns
+    what replays it and returns its results; `work` itself if that does not do the same."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            wanted = [float(item) for item in work()[:2]]
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            results = work()
+
+        def replay():
+            graph.replay()
+            return results
+
+        got = [float(item) for item in replay()[:2]]
+    except RuntimeError as error:
+        log(f"no CUDA graph: {error!r}"[:600])
+        return work
+    if not all(math.isclose(a, b, rel_tol=0.02) for a, b in zip(got, wanted)):
+        log(f"the CUDA graph gives {got}, not {wanted}: going on without it")
+        return work
+    log(f"captured: loss and gradient {got}, without the graph {wanted}")
+    return replay
+
+
 def train(model, load_batches, arguments, log):
     device = model.token_embd.device
     parts = parts_of(arguments)
@@ -164,7 +195,7 @@ def train(model, load_batches, arguments, log):
         head = torch.compile(losses_of, dynamic=False)
         model.run_layer = torch.compile(run_layer, dynamic=False)
 
-    def loss_of(tokens, targets, weights):
+    def backward(tokens, targets, weights):
         following = [targets]
         for _ in further:
             following.append(later(following[-1], parts))
@@ -177,7 +208,8 @@ def train(model, load_batches, arguments, log):
             draft_loss = head(guess, wanted, weights).sum()
             draft_losses.append(draft_loss.detach())
             loss = loss + share * draft_loss
-        return loss, losses.detach(), load, draft_losses
+        loss.backward()
+        return loss.detach(), losses.detach(), load, draft_losses
 
     text_tokens = arguments.text_rows * 2048
     step, total, best_guess = 0, arguments.steps, 3000
@@ -193,7 +225,7 @@ def train(model, load_batches, arguments, log):
     tokens = torch.randint(0, model.config.vocabulary, (batch_tokens,), device=device)
     dummy = tokens, tokens, torch.full((batch_tokens,), 1 / batch_tokens, device=device)
     try:
-        loss_of(*dummy)[0].backward()
+        backward(*dummy)
     except Exception as error:  # the compiler, not the model: uncompiled it is slower
         if head is losses_of:
             raise
@@ -203,24 +235,35 @@ def train(model, load_batches, arguments, log):
     log("compiled")
     batches = load_batches()
 
+    batch = batches.next()
+
+    def work(aware=False):
+        """One step on `batch`; returns the loss, the gradient's norm, and `backward`'s other results."""
+        for parameter in parameters:
+            parameter.grad = None
+        if aware:
+            with rounding:
+                loss, *results = backward(*batch)
+        else:
+            loss, *results = backward(*batch)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return loss, norm, *results
+
     began = synchronise()
+    optimizer.set_rate(0)
+    graph = cuda and arguments.aware == 0 and not arguments.eager and not arguments.no_graph
+    run = captured(work, log) if graph else work
     while total is None or step < total:
         planned = total or best_guess
         warm = min(1.0, (step + 1) / 100)
         progress = min(1.0, step / planned)
         factor = warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
         aware = total is not None and arguments.aware > 0 and progress >= 1 - arguments.aware
-        batch = batches.next()
-        if aware:
-            rounding.__enter__()
-        loss, losses, load, drafts = loss_of(*batch)
-        loss.backward()
-        if aware:
-            rounding.__exit__()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step(factor)
-        for parameter in parameters:
-            parameter.grad = None
+        for old, new in zip(batch, batches.next()):
+            old.copy_(new)
+        optimizer.set_rate(factor)
+        _, norm, losses, load, drafts = run(aware) if aware else run()
         step += 1
 
         if total is None and step == calibrate_at - 20:
@@ -239,6 +282,7 @@ def train(model, load_batches, arguments, log):
                 f"rounding {rounding_time * 1000:.1f} ms; {total} steps")
         if step == 1 or step % arguments.report == 0 or step == total:
             text, answers = losses[:text_tokens].sum().item(), losses[text_tokens:].sum().item()
+            answers /= arguments.answer_weight
             if not math.isfinite(text + answers):
                 sys.exit(f"the loss is not finite at step {step}")
             used = load / (model.config.experts_used / model.config.experts)
@@ -246,7 +290,7 @@ def train(model, load_batches, arguments, log):
             history.append([step, round(text, 4), round(answers, 5)] + guesses)
             log(f"step {step}/{total or '?'} text {text:.4f} answers {answers:.5f} "
                 f"{f'drafts {guesses} ' if guesses else ''}gradient "
-                f"{norm:.2f} rate {optimizer.rate * factor:.2e} expert load {used.min():.2f}-"
+                f"{norm:.2f} rate {optimizer.highest * factor:.2e} expert load {used.min():.2f}-"
                 f"{used.max():.2f}{' rounding' if aware else ''}")
     log(f"trained {total} steps of {batch_tokens} tokens in {synchronise() - began:.0f} s")
     model.dtype, model.run_layer = torch.float32, run_layer
@@ -311,10 +355,12 @@ def main():
     parser.add_argument("--text-rows", type=int, default=26)
     parser.add_argument("--long-rows", type=int, default=6)
     parser.add_argument("--short-rows", type=int, default=256)
+    parser.add_argument("--answer-weight", type=float, default=1, help="of answers; text has 1")
     parser.add_argument("--vocabulary", type=int, default=6144)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=int, default=100, help="steps between lines of the log")
-    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile and CUDA graph")
+    parser.add_argument("--no-graph", action="store_true", help="without CUDA graph")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("dataset", nargs="*", help="after --: arguments for build_dataset.py")
     arguments = parser.parse_args()
