@@ -99,7 +99,10 @@ Status chat(engine::Session& session, const RunOptions& options) {
     }
 
     auto prompt = engine::render_chat(engine, messages, chat_options);
-    auto result = prompt ? answer(session, sampler, *prompt, options)
+    std::vector<int64_t> turns;
+    if (prompt && session.checkpoints().limit() > 0)
+      turns = engine::turn_boundaries(engine, messages, chat_options, *prompt);
+    auto result = prompt ? answer(session, sampler, *prompt, std::move(turns), options)
                          : Result<engine::GenerateResult>(fail(prompt.error()));
     if (!result) {
       // A message that does not fit is dropped; the conversation goes on.

@@ -4,9 +4,13 @@
 
 #include <unistd.h>
 
+#include <cmath>
+#include <limits>
+
 #include "apps/commands.h"
 #include "base/log.h"
 #include "engine/chat.h"
+#include "engine/session_memory.h"
 
 namespace sluice::apps {
 namespace {
@@ -124,6 +128,35 @@ std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
                   [&](bool on) { o.show_special = on; }),
       switch_flag("--show-timings", {}, "last line with speeds (on)",
                   [&](bool on) { o.show_timings = on; }),
+      {"--ctx-checkpoints",
+       {"-ctxcp", "--swa-checkpoints"},
+       "CTX_CHECKPOINTS",
+       "N",
+       "chat, models with recurrent layers: most points to come back to (32)",
+       [&o](const std::string& text) -> Status {
+         SLUICE_ASSIGN(o.checkpoints.count, parse_integer(text, 0, INT32_MAX));
+         return {};
+       }},
+      {"--checkpoint-min-step",
+       {"-cms", "--checkpoint-every-n-tokens", "-cpent"},
+       "CHECKPOINT_MIN_SPACING_NT",
+       "N",
+       "tokens between them within a text; -1: only between turns (512)",
+       [&o](const std::string& text) -> Status {
+         SLUICE_ASSIGN(o.checkpoints.step, parse_integer(text, -1, INT32_MAX));
+         return {};
+       }},
+      {"--cache-ram",
+       {"-cram"},
+       "CACHE_RAM",
+       "MIB",
+       "most memory for them; -1: no limit (1024)",
+       [&o](const std::string& text) -> Status {
+         SLUICE_ASSIGN(const int64_t mebibytes, parse_integer(text, -1, INT32_MAX));
+         o.checkpoints.bytes = mebibytes < 0 ? std::numeric_limits<uint64_t>::max()
+                                             : static_cast<uint64_t>(mebibytes) << 20;
+         return {};
+       }},
       text_flag("--trace", {}, "FILE", "record which experts are used, for sluice replay",
                 [&](const std::string& t) { o.trace = t; }),
       switch_flag("--escape", {"-e"}, "\\n and the like in -p (on)",
@@ -174,7 +207,7 @@ Status one_shot(engine::Session& session, const RunOptions& options, bool with_t
     if (options.display_prompt) SLUICE_TRY(print_out(*options.prompt));
   }
   catch_interrupts();
-  return answer(session, sampler, prompt, options).map([](const auto&) {});
+  return answer(session, sampler, prompt, {}, options).map([](const auto&) {});
 }
 
 // `trace` is the caller's, and records until the engine is gone.
@@ -190,15 +223,38 @@ Status start_trace(const engine::Engine& engine, const std::string& path,
   return {};
 }
 
+// What the session takes, for those who want to know (-lv 3); a warning where there is no room for
+// what makes follow-up turns fast.
+void tell_memory(const engine::Session& session, const RunOptions& options) {
+  const engine::Engine& engine = session.engine();
+  const auto mebibytes = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  const engine::SessionMemory memory = engine::session_memory(
+      engine.model().config(), session.capacity(), engine.options().cache, options.checkpoints);
+  std::string line = fmt::format(
+      "memory: weights {:.2f} MiB, keys and values of {} positions {:.2f} MiB",
+      mebibytes(engine.model().weight_bytes()), session.capacity(), mebibytes(memory.cache));
+  if (memory.states > 0) line += fmt::format(", states {:.2f} MiB", mebibytes(memory.states));
+  if (memory.checkpoints > 0)
+    line += fmt::format(", checkpoints up to {} x {:.2f} = {:.2f} MiB", memory.checkpoints,
+                        mebibytes(memory.checkpoint), mebibytes(memory.all_checkpoints()));
+  else if (memory.states > 0 && options.checkpoints.count > 0)
+    spdlog::warn(
+        "--cache-ram {:.0f}: one checkpoint takes {:.0f}; without, changed text is read again from "
+        "the beginning",
+        mebibytes(options.checkpoints.bytes), std::ceil(mebibytes(memory.checkpoint)));
+  spdlog::info("{}", line);
+}
+
 }  // namespace
 
 Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler& sampler,
                                       std::span<const text::Token> prompt,
-                                      const RunOptions& options) {
+                                      std::vector<int64_t> turns, const RunOptions& options) {
   engine::GenerateOptions generate;
   generate.max_tokens = options.predict < 0 ? -1 : options.predict;
   generate.stop = options.stop;
   generate.show_special = options.show_special;
+  generate.turns = std::move(turns);
   Status written;
   const auto sink = [&](std::string_view text) {
     if (written) written = print_out(text);
@@ -249,8 +305,7 @@ Status run_command(const Arguments& arguments) {
 
   SLUICE_ASSIGN(const std::unique_ptr<engine::Engine> engine,
                 engine::Engine::load(options.common.engine));
-  spdlog::info("{}; weights {:.2f} MiB, context {}", engine->backend().describe(),
-               static_cast<double>(engine->model().weight_bytes()) / (1 << 20), engine->context());
+  spdlog::info("{}; context {}", engine->backend().describe(), engine->context());
   SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
   std::optional<residency::TraceWriter> trace;
   SLUICE_TRY(start_trace(*engine, options.trace, trace));
@@ -262,8 +317,12 @@ Status run_command(const Arguments& arguments) {
     engine->model().record_experts(nullptr);
     return trace->finish();
   };
-  if (options.prompt && !(with_template && options.interactive))
-    return finish(one_shot(session, options, with_template));
+  const bool one_answer = options.prompt && !(with_template && options.interactive);
+  if (one_answer || options.single_turn)
+    options.checkpoints.count = 0;  // nothing follows that could go back
+  session.keep_checkpoints(options.checkpoints);
+  tell_memory(session, options);
+  if (one_answer) return finish(one_shot(session, options, with_template));
   if (!with_template)
     return fail(chat_template ? Error{ErrorKind::kUsage, "no prompt: give one with -p or -f"}
                               : chat_template.error());

@@ -25,14 +25,16 @@ struct RunOptions {
   bool show_special = false;
   bool show_timings = true;
   bool escape = true;
+  engine::CheckpointOptions checkpoints;
   std::string trace;  // file that the requests for experts are recorded in; empty: none
   nlohmann::ordered_json template_kwargs;
 };
 
-// Runs one answer, streaming to standard output, and prints the timing line.
+// Runs one answer, streaming to standard output, and prints the timing line. `turns`: of the
+// prompt, see Session::reuse.
 Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler& sampler,
                                       std::span<const text::Token> prompt,
-                                      const RunOptions& options);
+                                      std::vector<int64_t> turns, const RunOptions& options);
 
 // The chat at the terminal (or from a pipe, one message a line).
 Status chat(engine::Session& session, const RunOptions& options);

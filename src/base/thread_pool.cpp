@@ -47,18 +47,24 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::drain(int thread) {
+void ThreadPool::drain(int thread, uint32_t generation) {
   const int threads = size();
+  // Read before a chunk is taken: while one of this generation is unfinished they stay as they are.
+  const Call call = call_.load(std::memory_order_relaxed);
+  const void* context = context_.load(std::memory_order_relaxed);
+  int64_t finished = 0;
   for (int i = 0; i < threads; ++i) {
     Share& share = shares_[static_cast<size_t>((thread + i) % threads)];
-    for (;;) {
-      // Looked at first: a finished share is not written to again.
-      if (share.next.load(std::memory_order_relaxed) >= share.end) break;
-      const int64_t chunk = share.next.fetch_add(1, std::memory_order_relaxed);
-      if (chunk >= share.end) break;
-      call_(context_, thread, chunk);
+    const uint32_t end = share.end.load(std::memory_order_acquire);
+    uint64_t next = share.next.load(std::memory_order_acquire);
+    while (next >> 32 == generation && static_cast<uint32_t>(next) < end) {
+      if (!share.next.compare_exchange_weak(next, next + 1, std::memory_order_acquire)) continue;
+      call(context, thread, static_cast<int64_t>(static_cast<uint32_t>(next)));
+      ++finished;
+      next = share.next.load(std::memory_order_acquire);
     }
   }
+  if (finished > 0) unfinished_.fetch_sub(finished, std::memory_order_release);
 }
 
 void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
@@ -68,29 +74,34 @@ void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
     return;
   }
   const int threads = size();
+  const uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  call_.store(call, std::memory_order_relaxed);
+  context_.store(context, std::memory_order_relaxed);
+  unfinished_.store(chunks, std::memory_order_relaxed);
   for (int t = 0; t < threads; ++t) {
     Share& share = shares_[static_cast<size_t>(t)];
-    share.next.store(chunks * t / threads, std::memory_order_relaxed);
-    share.end = chunks * (t + 1) / threads;
+    // Closed first: who sees the new end no longer sees the old generation.
+    const uint64_t tag = uint64_t{generation} << 32;
+    share.next.store(tag | UINT32_MAX, std::memory_order_relaxed);
+    share.end.store(static_cast<uint32_t>(chunks * (t + 1) / threads), std::memory_order_release);
+    share.next.store(tag | static_cast<uint64_t>(chunks * t / threads), std::memory_order_release);
   }
-  call_ = call;
-  context_ = context;
-  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1);  // sequentially consistent with sleeping_: no wake-up is lost
+  generation_.store(generation);  // sequentially consistent with sleeping_: no wake-up is lost
   if (sleeping_.load() > 0) {
     // The empty critical section orders this notify after a worker's check of the generation.
     { std::lock_guard<std::mutex> lock(mutex_); }
     wake_.notify_all();
   }
-  drain(0);
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) spin(spins);
+  drain(0, generation);
+  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) spin(spins);
 }
 
 void ThreadPool::work(int thread) {
-  uint64_t seen = 0;
+  uint32_t seen = 0;
   for (;;) {
     int spins = 0;
-    while (generation_.load(std::memory_order_acquire) == seen) {
+    uint32_t generation;
+    while ((generation = generation_.load(std::memory_order_acquire)) == seen) {
       if (++spins < kSpins) {
         spin(spins);
         continue;
@@ -100,10 +111,9 @@ void ThreadPool::work(int thread) {
       wake_.wait(lock, [&] { return generation_.load() != seen; });
       sleeping_.fetch_sub(1);
     }
-    ++seen;
+    seen = generation;
     if (stop_.load(std::memory_order_relaxed)) return;
-    drain(thread);
-    running_.fetch_sub(1, std::memory_order_release);
+    drain(thread, generation);
   }
 }
 

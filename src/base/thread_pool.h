@@ -25,8 +25,9 @@ class ThreadPool {
 
   // Calls body(thread, chunk) once for every chunk in [0, chunks), thread in [0, size()); returns
   // when all are done. Every thread starts with an equal share of consecutive chunks (what it reads
-  // ahead is its own) and takes from the others' shares when it is through: a slow core does fewer.
-  // No allocation.
+  // ahead is its own) and takes from the others' shares when it is through: a slow core does fewer,
+  // and one that is busy with something else is not waited for. At most 2^32 - 1 chunks. No
+  // allocation.
   template <typename Body>
   void run(int64_t chunks, const Body& body) {
     dispatch(
@@ -55,22 +56,24 @@ class ThreadPool {
   using Call = void (*)(const void*, int, int64_t);
   void dispatch(int64_t chunks, Call call, const void* context);
   void work(int thread);
-  void drain(int thread);
+  void drain(int thread, uint32_t generation);
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
+  std::atomic<uint32_t> generation_{0};  // of run()
+  // A thread's chunks. The generation in the upper half of `next` keeps a worker that comes late,
+  // when its run() is over, from taking a chunk of the one after it.
   struct alignas(64) Share {
-    std::atomic<int64_t> next{0};
-    int64_t end = 0;
+    std::atomic<uint64_t> next{0};
+    std::atomic<uint32_t> end{0};
   };
-  std::vector<Share> shares_;  // one per thread
-  std::atomic<int> running_{0};
-  std::atomic<int> sleeping_{0};
+  std::vector<Share> shares_;                       // one per thread
+  alignas(64) std::atomic<int64_t> unfinished_{0};  // chunks
+  alignas(64) std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
-  Call call_ = nullptr;
-  const void* context_ = nullptr;
+  std::atomic<Call> call_{nullptr};
+  std::atomic<const void*> context_{nullptr};
 };
 
 }  // namespace sluice

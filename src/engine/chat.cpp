@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/chat.h"
 
+#include <algorithm>
+
 namespace sluice::engine {
 namespace {
 
@@ -29,6 +31,28 @@ Result<std::vector<text::Token>> render_chat(const Engine& engine,
     for (const auto& [key, value] : options.kwargs.items()) context[key] = value;
   SLUICE_ASSIGN(const std::vector<text::Segment> segments, chat_template->render(context));
   return engine.tokenizer().encode(segments);
+}
+
+std::vector<int64_t> turn_boundaries(const Engine& engine, const nlohmann::ordered_json& messages,
+                                     const ChatOptions& options,
+                                     std::span<const text::Token> prompt) {
+  std::vector<int64_t> boundaries;
+  const auto add_common_beginning = [&](const nlohmann::ordered_json& others) {
+    const auto other = render_chat(engine, others, options);
+    if (!other) return;
+    const auto same = std::mismatch(prompt.begin(), prompt.end(), other->begin(), other->end());
+    boundaries.push_back(same.first - prompt.begin());
+  };
+  nlohmann::ordered_json others = messages;
+  // Text that begins like none that someone writes.
+  others.back()["content"] = "\x01";
+  add_common_beginning(others);
+  others = messages;
+  others.push_back({{"role", "assistant"}, {"content", "\x01"}});
+  others.push_back({{"role", "user"}, {"content", "\x01"}});
+  add_common_beginning(others);
+  std::sort(boundaries.begin(), boundaries.end());
+  return boundaries;
 }
 
 }  // namespace sluice::engine

@@ -60,7 +60,7 @@ Result<GenerateResult> generate(Session& session, Sampler& sampler,
                 "the prompt is empty: give at least one character with -p or -f");
 
   const Clock::time_point start = Clock::now();
-  auto kept = session.reuse(prompt, cancel);
+  auto kept = session.reuse(prompt, cancel, options.turns);
   if (!kept && kept.error().kind == ErrorKind::kCancelled) {
     result.reason = FinishReason::kCancelled;
     return result;

@@ -23,7 +23,8 @@ enum class FinishReason {
 struct GenerateOptions {
   int64_t max_tokens = -1;  // < 0: until the model ends or the context is full
   std::vector<std::string> stop;
-  bool show_special = false;  // control tokens become part of the text
+  bool show_special = false;   // control tokens become part of the text
+  std::vector<int64_t> turns;  // of the prompt, see Session::reuse
 };
 
 struct GenerateResult {

@@ -4,8 +4,19 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "engine/session_memory.h"
 
 namespace sluice::engine {
+namespace {
+
+// Tokens behind a checkpoint from which another one is worth it: its copy, and where a prompt would
+// be cut for it the forward pass that this adds. A pass of a few tokens reads nearly as many
+// experts as it has tokens, a longer one ever fewer.
+constexpr int64_t kWorthACopy = 16;
+constexpr int64_t kWorthACut = 64;
+
+}  // namespace
 
 Result<Session> Session::create(Engine& engine) {
   return create(engine, engine.context(), engine.options().cache);
@@ -13,6 +24,10 @@ Result<Session> Session::create(Engine& engine) {
 
 Result<Session> Session::create(Engine& engine, int64_t capacity, const model::CacheTypes& types) {
   SLUICE_ASSIGN(model::Sequence sequence, engine.model().create_sequence(capacity, types));
+  if (const int64_t trained = engine.model().config().trained_context; capacity > trained)
+    spdlog::warn(
+        "a context of {} positions; {} was trained for {}: what comes after those may be poor",
+        capacity, engine.options().model_path, trained);
   return Session(engine, std::move(sequence));
 }
 
@@ -36,7 +51,7 @@ Status Session::read(const model::Chunk& chunk, const model::Observer& observer)
   if (done)
     tokens_.insert(tokens_.end(), chunk.tokens.begin(), chunk.tokens.end());
   else
-    tokens_.resize(static_cast<size_t>(length()));  // the model may have lost what came before
+    go_back(static_cast<int64_t>(tokens_.size()));  // the model may have lost what came before
   return done;
 }
 
@@ -49,6 +64,7 @@ Status Session::feed(std::span<const text::Token> tokens, const std::atomic<bool
     const auto part = tokens.subspan(begin, std::min(step, tokens.size() - begin));
     const model::Chunk chunk{&sequence_, part, false};
     SLUICE_TRY(read(chunk, nullptr));
+    if (checkpoints_.due(length())) SLUICE_TRY(keep(false, {}));
   }
   return {};
 }
@@ -71,10 +87,46 @@ Status Session::feed_all_logits(std::span<const text::Token> tokens,
   return {};
 }
 
+// --- going back ---
+
+void Session::keep_checkpoints(const CheckpointOptions& options) {
+  const int64_t limit =
+      session_memory(engine_->model().config(), capacity(), {}, options).checkpoints;
+  checkpoints_ = Checkpoints(limit, options.step);
+}
+
+Status Session::keep(bool turn, std::span<const float> logits) {
+  if (checkpoints_.limit() == 0) return {};
+  checkpoints_.make_room(length());
+  auto memory = sequence_.snapshot(model::SnapshotContent::kRecurrent);
+  if (!memory)
+    return memory.error().kind == ErrorKind::kTooLarge ? Status{} : fail(std::move(memory.error()));
+  checkpoints_.add({length(), turn, std::move(*memory), {logits.begin(), logits.end()}});
+  return {};
+}
+
+Status Session::keep_turn(bool with_logits) {
+  const std::span<const float> logits = with_logits ? logits_ : std::span<const float>();
+  if (length() > 0 && checkpoints_.newest() == length()) {
+    checkpoints_.mark_turn(logits);
+    return {};
+  }
+  return length() - checkpoints_.newest() >= kWorthACopy ? keep(true, logits) : Status{};
+}
+
+void Session::go_back(int64_t position) {
+  const Checkpoints::Entry* entry = checkpoints_.nearest(position);
+  // The sequence itself may reach further, or hold what the checkpoint needs no longer.
+  if (!entry || position == length() || !sequence_.restore(entry->memory))
+    sequence_.rewind(std::min(position, length()));
+  tokens_.resize(static_cast<size_t>(length()));
+  checkpoints_.truncate(length());
+  logits_.clear();
+}
+
 void Session::truncate(int64_t length) {
   SLUICE_CHECK(length >= 0 && length <= this->length(), "truncate beyond the end");
-  tokens_.resize(static_cast<size_t>(sequence_.rewind(length)));
-  logits_.clear();
+  go_back(length);
 }
 
 Result<Session::Checkpoint> Session::checkpoint() const {
@@ -85,18 +137,44 @@ Result<Session::Checkpoint> Session::checkpoint() const {
 Status Session::restore(const Checkpoint& checkpoint) {
   SLUICE_TRY(sequence_.restore(checkpoint.memory));
   tokens_ = checkpoint.tokens;
+  checkpoints_.truncate(length());
   logits_.clear();
   return {};
 }
 
-Result<int64_t> Session::reuse(std::span<const text::Token> tokens,
-                               const std::atomic<bool>* cancel) {
+Result<int64_t> Session::reuse(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
+                               std::span<const int64_t> turns) {
+  const auto count = static_cast<int64_t>(tokens.size());
   const auto same = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end());
-  auto kept = static_cast<int64_t>(same.first - tokens_.begin());
-  kept = std::min(kept, std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0));
-  truncate(kept);
-  kept = this->length();
-  SLUICE_TRY(feed(tokens.subspan(static_cast<size_t>(kept)), cancel));
+  const int64_t common = same.first - tokens_.begin();
+  const auto feed_to = [&](int64_t position) {
+    return feed(
+        tokens.subspan(static_cast<size_t>(length()), static_cast<size_t>(position - length())),
+        cancel);
+  };
+
+  if (common == length() && common < count) {
+    SLUICE_TRY(keep_turn(false));
+  } else {
+    const Checkpoints::Entry* entry = checkpoints_.nearest(common);
+    std::vector<float> logits;
+    if (entry && entry->position == count) logits = entry->logits;
+    // The last token is read again where its logits are not known.
+    go_back(logits.empty() ? std::max<int64_t>(std::min(common, count - 1), 0) : common);
+    if (length() == count) logits_ = std::move(logits);
+  }
+  const int64_t kept = length();
+  SLUICE_TRY(check(tokens.subspan(static_cast<size_t>(kept))));
+  if (checkpoints_.limit() == 0) turns = {};
+  for (const int64_t turn : turns)
+    if (turn > length() && turn < count && turn - checkpoints_.newest() >= kWorthACut) {
+      SLUICE_TRY(feed_to(turn));
+      SLUICE_TRY(keep_turn(false));
+    }
+  if (length() < count) {
+    SLUICE_TRY(feed_to(count));
+    SLUICE_TRY(keep_turn(true));
+  }
   return kept;
 }
 

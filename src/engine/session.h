@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/checkpoints.h"
 #include "engine/engine.h"
 
 namespace sluice::engine {
@@ -14,8 +15,8 @@ class Session {
  public:
   // `engine` must outlive the session.
   static Result<Session> create(Engine& engine);
-  // The same with another context and other cache types than the engine's options say. The context
-  // may be longer than what the model was trained for.
+  // The same with another context and other cache types than the engine's options say. A context
+  // longer than what the model was trained for is warned about.
   static Result<Session> create(Engine& engine, int64_t capacity, const model::CacheTypes& types);
 
   Engine& engine() const { return *engine_; }
@@ -23,7 +24,13 @@ class Session {
   int64_t capacity() const { return sequence_.capacity(); }
   // What the model has read, in order.
   std::span<const text::Token> tokens() const { return tokens_; }
+  // Reserved for the whole context, checkpoints not counted; see session_memory.h.
   uint64_t bytes() const { return sequence_.bytes(); }
+
+  // From now on checkpoints are kept, which reuse() and truncate() go back to. Without this, or
+  // where the model needs none, there are none.
+  void keep_checkpoints(const CheckpointOptions& options);
+  const Checkpoints& checkpoints() const { return checkpoints_; }
 
   // Reads tokens in batches. Afterwards logits() are those of the last one. kTooLarge, before
   // anything is read, when they do not fit the context; kUsage for ids outside the vocabulary;
@@ -38,14 +45,20 @@ class Session {
   // Of the last token read. Valid until the next call; may be changed by the caller.
   std::span<float> logits() { return logits_; }
 
-  // Forgets everything from `length` on, or all where the model cannot go back to `length` (see
-  // model::Sequence::rewind). The logits are gone.
+  // Forgets everything from `length` on; with recurrent layers, everything behind the nearest
+  // checkpoint at or before it, or all. The logits are gone.
   void truncate(int64_t length);
 
-  // Makes the session hold exactly `tokens`, reading only what comes after the common beginning (at
-  // least the last token, whose logits are wanted). Returns how many were kept.
+  // Makes the session hold exactly `tokens` with the logits of the last one, reading only what
+  // comes after the common beginning; with recurrent layers, after the end of what is held or after
+  // the nearest checkpoint. Returns how many were kept.
+  // A checkpoint is taken where the text held so far ended, at the end of `tokens`, and at
+  // `turns`: positions in `tokens`, ascending, from which the text is likely to be another one
+  // next time (see chat.h). A turn that is so close behind a checkpoint that reading up to it
+  // again costs less than a forward pass of its own gets none.
   Result<int64_t> reuse(std::span<const text::Token> tokens,
-                        const std::atomic<bool>* cancel = nullptr);
+                        const std::atomic<bool>* cancel = nullptr,
+                        std::span<const int64_t> turns = {});
 
   // A point to come back to. Keys and values are not copied, so that it costs the states of
   // recurrent layers only; they stay good until positions before its end are read anew.
@@ -61,6 +74,12 @@ class Session {
  private:
   Session(Engine& engine, model::Sequence sequence)
       : engine_(&engine), sequence_(std::move(sequence)) {}
+  // Back to the nearest checkpoint at or before `position`, or to what the model can.
+  void go_back(int64_t position);
+  // Keeps a checkpoint here. Without memory for it there is none.
+  Status keep(bool turn, std::span<const float> logits);
+  // At the end of a turn, unless the last one is close.
+  Status keep_turn(bool with_logits);
   Status read(const model::Chunk& chunk, const model::Observer& observer);
   Status check(std::span<const text::Token> tokens) const;
 
@@ -68,6 +87,7 @@ class Session {
   model::Sequence sequence_;
   std::vector<text::Token> tokens_;
   std::vector<float> logits_;
+  Checkpoints checkpoints_;
 };
 
 }  // namespace sluice::engine

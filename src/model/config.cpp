@@ -169,6 +169,7 @@ Result<Config> Config::read(const gguf::Gguf& file, const RopeOverride& rope) {
 
   SLUICE_ASSIGN(config.layers, keys.count("block_count", 1, kMaxLayers));
   SLUICE_ASSIGN(config.context, keys.count("context_length", 1, uint64_t{1} << 30));
+  config.trained_context = config.context;
   SLUICE_ASSIGN(config.dim, keys.count("embedding_length", 1, kMaxDim));
   SLUICE_ASSIGN(config.heads, keys.count("attention.head_count", 1, 4096));
   SLUICE_ASSIGN(config.kv_heads, keys.count_or("attention.head_count_kv",

@@ -51,7 +51,8 @@ struct Config {
   std::string architecture;
   std::string name;     // general.name, may be empty
   int64_t layers = 0;   // of the main model: blocks that only draft further tokens not counted
-  int64_t context = 0;  // positions it was trained for (extended by rope scaling)
+  int64_t context = 0;  // positions it can be used for: as trained, extended by rope scaling
+  int64_t trained_context = 0;
   int64_t dim = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;

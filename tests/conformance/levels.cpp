@@ -7,10 +7,10 @@ namespace sluice::cpu {
 void fill_avx_vnni_evex(Kernels& table);
 #endif
 
-const std::vector<TestLevel>& vector_levels() {
-  static const std::vector<TestLevel> levels = [] {
+const std::vector<TestLevel>& levels() {
+  static const std::vector<TestLevel> all = [] {
     std::vector<TestLevel> found;
-    for (const char* name : {"avx2", "avx-vnni", "avx512", "neon-dotprod"})
+    for (const char* name : {"scalar", "avx2", "avx-vnni", "avx512", "neon-dotprod"})
       if (const Kernels* table = select_kernels(name)) found.push_back({name, table});
 #if defined(SLUICE_TEST_X86)
     if (select_kernels("avx512")) {
@@ -21,11 +21,7 @@ const std::vector<TestLevel>& vector_levels() {
 #endif
     return found;
   }();
-  return levels;
-}
-
-const Kernels& scalar() {
-  return *select_kernels("scalar");
+  return all;
 }
 
 }  // namespace sluice::cpu

@@ -17,9 +17,11 @@ inline void PrintTo(const TestLevel& level, std::ostream* out) {
   *out << level.name;
 }
 
-// The vector levels of this machine, and on one with AVX-512 also avx-vnni in that encoding.
-const std::vector<TestLevel>& vector_levels();
+// The levels of this machine, scalar first, and on one with AVX-512 also avx-vnni in that encoding.
+const std::vector<TestLevel>& levels();
 
-const Kernels& scalar();
+// The scalar truth: the quant module's functions and plain loops, apart from all levels.
+const Kernels& reference();
+void fill_delta_reference(Kernels& table);  // a part of it
 
 }  // namespace sluice::cpu

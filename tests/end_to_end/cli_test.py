@@ -163,6 +163,10 @@ class BadInput(Case):
         code, _, err = run("run", "-m", TINY, "-p", "x", "-c", "5000", "-n", "1", "-no-cnv", "--rope-scaling", "yarn",
                            "--rope-scale", "2")
         self.assertEqual(code, 0, err)
+        self.assertIn("warning: a context of 5000 positions; " + TINY + " was trained for 4096", err)
+        _, _, err = run("run", "-m", TINY, "-p", "x", "-c", "4096", "-n", "1", "-no-cnv", "--rope-scaling", "yarn",
+                        "--rope-scale", "2")
+        self.assertNotIn("warning", err)
 
     def test_invalid_utf8(self):
         code, out, err = run("run", "-m", TINY, "-f", "-", "-n", "2", "-no-cnv", stdin=b"caf\xe9 \xff\xfe ok")

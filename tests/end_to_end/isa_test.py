@@ -1,12 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every instruction set level of this machine: chosen when asked for, all vector levels the same, near scalar.
-
-Vector levels give the same bits. Scalar adds in another order; the difference of 1e-7 moves an activation over a
-rounding border of 8 bits now and then, after which the two runs differ by what that rounding costs: about 1e-3 of
-divergence in this model."""
-import array
-import math
+"""Every instruction set level of this machine: chosen when asked for, and all with the same logits, bit for bit."""
 import os
 import pathlib
 import re
@@ -17,6 +11,7 @@ import unittest
 SLUICE = os.environ["SLUICE"]
 ROOT = pathlib.Path(os.environ["SLUICE_ROOT"])
 MODEL = str(ROOT / "models/sluice-tiny.gguf")
+HYBRID = ROOT / "tests/data/models/qwen3next-tiny.bf16.gguf"
 TEXT = ("A program that reads files from strangers proves every size before it allocates. "
         "What is 34 plus 48? Sort these words: pear, apple, fig. The answer is")
 
@@ -31,42 +26,51 @@ def levels():
     return re.search(r"it has: (.*)", error).group(1).split(", ")
 
 
-def log_softmax(row):
-    most = max(row)
-    total = math.log(sum(math.exp(value - most) for value in row)) + most
-    return [value - total for value in row]
-
-
 class InstructionSets(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        hybrid = str(pathlib.Path(folder.name, "hybrid.gguf"))
+        assert sluice("quantize", str(HYBRID), hybrid, "Q4_K_M").returncode == 0
+        cls.models = (MODEL, hybrid)
+
     def test_override_takes_effect(self):
         for level in levels():
             done = sluice("run", "-m", MODEL, "-p", "Who are you?", "-n", "1", "--isa", level, "-v")
             self.assertEqual(done.returncode, 0)
             self.assertRegex(done.stderr.decode(), rf"CPU, {re.escape(level)}, \d+ threads?")
 
-    def test_divergence(self):
-        with tempfile.TemporaryDirectory() as folder:
-            tokens = pathlib.Path(folder, "tokens")
-            tokens.write_bytes(sluice("tokenize", "-m", MODEL, "-p", TEXT, "--ids").stdout)
-            count = len(re.findall(r"\d+", tokens.read_text()))
-            tokens.write_text(" ".join(re.findall(r"\d+", tokens.read_text())))
-            rows = {}
+    def test_same_text(self):
+        """A turn, another answer and a follow-up."""
+        for model in self.models:
+            answers = {}
             for level in levels():
-                out = pathlib.Path(folder, level)
-                done = sluice("eval", "logits", "-m", MODEL, "--tokens-file", str(tokens), "-o", str(out), "--isa", level)
-                self.assertEqual(done.returncode, 0, done.stderr.decode())
-                logits = array.array("f", out.read_bytes())
-                width = len(logits) // count
-                rows[level] = [log_softmax(logits[at:at + width]) for at in range(0, len(logits), width)]
-            self.assertGreater(count, 30)
-            vectors = [found for level, found in rows.items() if level != "scalar"]
-            for found in vectors[1:]:
-                self.assertEqual(found, vectors[0])
-            for level, found in rows.items():
-                divergence = [sum(math.exp(p) * (p - q) for p, q in zip(truth, row))
-                              for truth, row in zip(rows["scalar"], found)]
-                print(f"{level}: mean KL divergence from scalar {sum(divergence) / count:.2e}, most {max(divergence):.2e}")
-                self.assertLessEqual(sum(divergence) / count, 2e-3, level)
+                done = subprocess.run([SLUICE, "run", "-m", model, "--isa", level, "-n", "12", "--temp", "0"],
+                                      input=b"Who are you?\n/regen\nSort these words: pear, apple, fig.\n",
+                                      capture_output=True, timeout=300, check=True)
+                answers[level] = done.stdout
+            self.assertEqual(len(set(answers.values())), 1, answers)
+            self.assertGreater(len(answers["scalar"]), 10)
+
+    def test_same_logits(self):
+        for model in self.models:
+            with self.subTest(model=model), tempfile.TemporaryDirectory() as folder:
+                self.check_logits(model, folder)
+
+    def check_logits(self, model, folder):
+        tokens = pathlib.Path(folder, "tokens")
+        ids = re.findall(rb"\d+", sluice("tokenize", "-m", model, "-p", TEXT, "--ids").stdout)
+        self.assertGreater(len(ids), 30)
+        tokens.write_bytes(b" ".join(ids))
+        logits = {}
+        for level in levels():
+            out = pathlib.Path(folder, level)
+            done = sluice("eval", "logits", "-m", model, "--tokens-file", str(tokens), "-o", str(out), "--isa", level)
+            self.assertEqual(done.returncode, 0, done.stderr.decode())
+            logits[level] = out.read_bytes()
+        for level, found in logits.items():
+            self.assertEqual(found, logits["scalar"], level)
 
 
 if __name__ == "__main__":

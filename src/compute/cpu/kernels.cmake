@@ -1,10 +1,11 @@
 # The kernel table and its levels, for this folder and for the cross build of tests/conformance/aarch64.
 # Sets kernel_sources.
-set(kernel_sources dispatch.cpp kernels_scalar.cpp kernels_scalar_delta.cpp)
+set(kernel_sources dispatch.cpp kernels_scalar.cpp)
 
 # One file per instruction set level with its own flags; see simd/common.h for what such files must not
 # contain. Operations on floats stay as they are written: levels and compilers agree bit for bit.
 # Sanitisers would take minutes to compile each of them, so they stay out; the scalar kernels have them.
+set(flags_kernels_scalar -ffp-contract=off)
 set(level_flags -ffp-contract=off -fno-sanitize=all)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2 ${level_flags})

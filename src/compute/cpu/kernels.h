@@ -99,7 +99,6 @@ const char* available_levels();
 
 // Filled by kernels_<level>.cpp.
 void fill_scalar(Kernels& table);
-void fill_delta_scalar(Kernels& table);  // a part of fill_scalar
 void fill_avx2(Kernels& table);
 void fill_avx_vnni(Kernels& table);
 void fill_avx512(Kernels& table);

@@ -71,6 +71,18 @@ TEST_P(ThreadPoolTest, TenThousandRunsFollowOneAnother) {
   EXPECT_EQ(values, std::vector<int64_t>(8, 10000));
 }
 
+// More threads than CPUs: workers often come when their run is long over.
+TEST(ThreadPool, LateWorkersTakeNothingOfTheNextRun) {
+  ThreadPool pool(16);
+  std::vector<int> times(64);
+  for (int64_t run = 0; run < 3000; ++run) {
+    const int64_t chunks = 1 + run * 7 % 61;
+    pool.run(chunks, [&](int, int64_t chunk) { ++times[static_cast<size_t>(chunk)]; });
+    for (int64_t i = 0; i < chunks; ++i)
+      ASSERT_EQ(std::exchange(times[static_cast<size_t>(i)], 0), 1) << run << ", chunk " << i;
+  }
+}
+
 TEST_P(ThreadPoolTest, WorkersWakeUpAfterAPause) {
   for (int i = 0; i < 5; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // far beyond the spinning

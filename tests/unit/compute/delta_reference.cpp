@@ -64,7 +64,8 @@ std::vector<double> DeltaReference::run_by_steps(const DeltaInput& in) {
     double* state = state_.data() + static_cast<size_t>(n) * dk * dv;
     for (int64_t r = 0; r < in.rows; ++r) {
       const Token t = token(in, r, n);
-      for (size_t i = 0; i < dk * dv; ++i) state[i] *= std::exp(t.g);
+      const double decay = std::exp(t.g);
+      for (size_t i = 0; i < dk * dv; ++i) state[i] *= decay;
       const auto predicted = read(state, t.k, dv);
       for (size_t i = 0; i < dk; ++i)
         for (size_t j = 0; j < dv; ++j)
@@ -113,7 +114,8 @@ std::vector<double> DeltaReference::run_by_chunks(const DeltaInput& in, int64_t 
             found.begin(), found.end(),
             out.begin() + (begin + static_cast<int64_t>(i)) * in.values() + n * in.heads.value_dim);
       }
-      for (size_t i = 0; i < dk * dv; ++i) state[i] *= std::exp(total.back());
+      const double decay = std::exp(total.back());
+      for (size_t i = 0; i < dk * dv; ++i) state[i] *= decay;
       for (size_t m = 0; m < count; ++m) {
         const double left = std::exp(total.back() - total[m]);
         for (size_t i = 0; i < dk; ++i)

@@ -265,6 +265,7 @@ TEST_F(ConfigTest, OverridesWinAndExtendTheContext) {
   EXPECT_EQ(config->rope.freq_base, 5e5);
   EXPECT_EQ(config->rope.original_context, 256);
   EXPECT_EQ(config->context, 1024);
+  EXPECT_EQ(config->trained_context, 256);
 
   config = read(model, {RopeScaling::kYarn, 2.5, {}, 100});
   ASSERT_TRUE(config) << config.error().message;

@@ -47,11 +47,31 @@ TestModel with_joint_input(const ModelShape& s, TestModel model) {
 }
 
 TEST(Hybrid, TheJointLayoutOfOlderFilesGivesTheSameBits) {
-  for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ8_0, quant::Type::kQ4_1}) {
-    TestModel split = random_model(hybrid());
+  ModelShape few = hybrid(), equal = hybrid(), three = hybrid();
+  few.key_heads = 1;      // all value heads read one key head
+  equal.value_heads = 2;  // each reads its own
+  three.value_heads = 6;
+  for (const ModelShape& shape : {hybrid(), few, equal, three})
+    for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ8_0, quant::Type::kQ4_1}) {
+      TestModel split = random_model(shape);
+      split.set_type(type);
+      const Tokens tokens = some_tokens(20);
+      EXPECT_EQ(Loaded(with_joint_input(shape, split)).all(tokens), Loaded(split).all(tokens));
+    }
+}
+
+// Blocks of 256 elements, as in published files.
+TEST(Hybrid, TheJointLayoutInKQuants) {
+  ModelShape shape = hybrid();
+  shape.dim = 256;
+  shape.expert_hidden = shape.shared_hidden = 256;
+  shape.heads = 8;  // 256 inputs of the output projection
+  shape.value_heads = 8;
+  for (const quant::Type type : {quant::Type::kQ4_K, quant::Type::kQ6_K}) {
+    TestModel split = random_model(shape);
     split.set_type(type);
     const Tokens tokens = some_tokens(20);
-    EXPECT_EQ(Loaded(with_joint_input(hybrid(), split)).all(tokens), Loaded(split).all(tokens));
+    EXPECT_EQ(Loaded(with_joint_input(shape, split)).all(tokens), Loaded(split).all(tokens));
   }
 }
 

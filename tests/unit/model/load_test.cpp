@@ -103,6 +103,49 @@ TEST_F(LoadTest, TheNumberOfRowsAndExpertsCountsToo) {
   }
 }
 
+// Each count of the metadata that tensors depend on: the first tensor that contradicts it is named.
+TEST_F(LoadTest, MetadataThatTensorsContradict) {
+  const struct {
+    const char* key;
+    uint32_t value;
+    const char* tensor;
+  } cases[] = {
+      {"ssm.conv_kernel", 3, "blk.0.ssm_conv1d.weight"},
+      {"ssm.state_size", 32, "blk.0.attn_qkv.weight"},
+      {"ssm.group_count", 1, "blk.0.attn_qkv.weight"},
+      {"ssm.group_count", 4, "blk.0.attn_qkv.weight"},
+      {"ssm.time_step_rank", 2, "blk.0.ssm_ba.weight"},
+      {"ssm.inner_size", 256, "blk.0.attn_qkv.weight"},
+      {"attention.head_count", 8, "blk.1.attn_q.weight"},
+      {"attention.head_count_kv", 1, "blk.1.attn_k.weight"},
+      {"attention.key_length", 64, nullptr},  // values of another length
+      {"expert_count", 8, "blk.0.ffn_gate_inp.weight"},
+      {"expert_feed_forward_length", 64, "blk.0.ffn_gate_exps.weight"},
+      {"expert_shared_feed_forward_length", 64, "blk.0.ffn_gate_shexp.weight"},
+      {"embedding_length", 128, "token_embd.weight"},
+      {"block_count", 3, "blk.2.attn_norm.weight"},
+      {"full_attention_interval", 3, "blk.1.attn_qkv.weight"},
+      {"full_attention_interval", 1, "blk.0.attn_q.weight"},
+  };
+  for (const auto& [key, value, tensor] : cases) {
+    SCOPED_TRACE(key);
+    TestModel model = random_model(test::hybrid());
+    model.set(std::string("qwen3next.") + key, value);
+    if (tensor)
+      expect_error(model, ErrorKind::kBadFile, {tensor, "model.gguf"});
+    else
+      expect_error(model, ErrorKind::kUnsupported, {key, "value_length"});
+  }
+  // Listed layer kinds that the tensors are not of.
+  TestModel model = random_model(test::hybrid());
+  model.set("qwen3next.attention.recurrent_layers", std::vector<bool>{false, true});
+  expect_error(model, ErrorKind::kBadFile, {"blk.0.attn_q.weight", "missing"});
+  // The joint tensor of older files.
+  model = random_model(test::hybrid());
+  model.tensors.push_back({"blk.0.ssm_in.weight", {64, 300}, std::vector<float>(64 * 300)});
+  expect_error(model, ErrorKind::kBadFile, {"blk.0.ssm_in.weight", "{64, 300}", "{64, 320}"});
+}
+
 TEST_F(LoadTest, FusedTensorsHaveTheirOwnShapes) {
   TestModel model = random_model({});
   TestTensor joint{"blk.1.attn_qkv.weight", {64, 255}, std::vector<float>(64 * 255)};

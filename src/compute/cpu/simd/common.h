@@ -14,10 +14,14 @@
 #include "compute/cpu/kernels.h"
 #include "quant/blocks.h"
 
+#if defined(SLUICE_PORTABLE)  // small and quick to compile, sanitisers included
+#define SLUICE_INLINE inline
+#define SLUICE_UNROLL
+#elif defined(__clang__)
 #define SLUICE_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
 #define SLUICE_UNROLL _Pragma("unroll")
 #else
+#define SLUICE_INLINE inline __attribute__((always_inline))
 #define SLUICE_UNROLL _Pragma("GCC unroll 16")
 #endif
 

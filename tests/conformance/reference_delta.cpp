@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Portable kernels of the gated delta net.
+// The kernels of the gated delta net as they are defined; see reference.cpp.
 #include <cmath>
 
-#include "compute/cpu/kernels.h"
+#include "levels.h"
 
 namespace sluice::cpu {
 namespace {
@@ -58,7 +58,7 @@ void delta_rule(const DeltaTokens& tokens, float* state, int64_t strips, const f
 
 }  // namespace
 
-void fill_delta_scalar(Kernels& table) {
+void fill_delta_reference(Kernels& table) {
   table.sigmoid_gate = sigmoid_gate;
   table.conv_silu = conv_silu;
   table.delta_rule = delta_rule;
