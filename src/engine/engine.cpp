@@ -69,7 +69,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
   SLUICE_ASSIGN(engine->model_,
-                model::load_model(engine->file_, options.rope, *engine->backend_, threads));
+                model::load_model(engine->file_, options.rope, *engine->backend_, threads,
+                                  options.drafts));
   return engine;
 }
 

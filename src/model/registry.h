@@ -24,9 +24,11 @@ const Architecture* find_architecture(std::string_view name);
 // "qwen3, qwen3moe, qwen3next"
 std::string architecture_names();
 
-// Reads the hyperparameters and loads all weights. `backend` must outlive the model.
+// Reads the hyperparameters and loads all weights, without `drafts` not those of a block that
+// guesses further tokens. `backend` must outlive the model.
 Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
-                                          const compute::Backend& backend, int threads);
+                                          const compute::Backend& backend, int threads,
+                                          bool drafts = true);
 
 // Loaders, one per file of this folder.
 Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf&, const Config&, const compute::Backend&,
