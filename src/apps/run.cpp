@@ -255,6 +255,7 @@ void tell_memory(const engine::Session& session, const RunOptions& options) {
       "memory: weights {:.2f} MiB, keys and values of {} positions {:.2f} MiB",
       mebibytes(engine.model().weight_bytes()), session.capacity(), mebibytes(memory.cache));
   if (memory.states > 0) line += fmt::format(", states {:.2f} MiB", mebibytes(memory.states));
+  if (memory.ahead > 0) line += fmt::format(", reading ahead {:.2f} MiB", mebibytes(memory.ahead));
   if (memory.checkpoints > 0)
     line += fmt::format(", checkpoints up to {} x {:.2f} = {:.2f} MiB", memory.checkpoints,
                         mebibytes(memory.checkpoint), mebibytes(memory.all_checkpoints()));

@@ -45,6 +45,8 @@ struct DeltaNetConfig {
   // One layer's memory of a sequence, see sluice_recurrent_span.
   int64_t conv_floats() const { return (conv_taps - 1) * channels(); }
   int64_t state_floats() const { return key_dim * values(); }
+  // What a token changes it by: q, k and v, and two gates per value head.
+  int64_t input_floats() const { return channels() + 2 * value_heads; }
 };
 
 struct Config {

@@ -98,7 +98,7 @@ Status Qwen3Next::bind(int threads) {
     // Its cache lies behind those of the layers, and its experts behind theirs.
     SLUICE_TRY(drafts_.bind(weights_, memory_.layers++));
     memory_.hidden_floats = c.dim;
-    memory_.input_floats = c.delta_net.channels() + 2 * c.delta_net.value_heads;
+    memory_.input_floats = c.delta_net.input_floats();
   }
   SLUICE_ASSIGN(experts_, weights_.load_experts(threads));
   return {};

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a trained model and its tokenizer into a GGUF file."""
 
+import copy
+
 import chat
 import gguf_writer
 import quantize
@@ -66,6 +68,17 @@ def metadata(config, vocabulary, mix):
         "tokenizer.chat_template": chat.template_text(),
     }
     return output
+
+
+def with_rounded_weights(model, mix):
+    """A copy of the model whose weights are exactly those of the exported file."""
+    rounded = copy.deepcopy(model)
+    tensors = gguf_tensors(rounded)
+    types = quantize.plan(tensors, model.config, mix)
+    for (name, tensor) in tensors:
+        if types[name] != quantize.F32:
+            tensor.copy_(quantize.round_trip(tensor, types[name]))
+    return rounded
 
 
 def write_gguf(path, model, vocabulary, mix):

@@ -14,7 +14,6 @@ written to eval.json, and --steps repeats a run with the same number.
 """
 
 import argparse
-import copy
 import gzip
 import json
 import math
@@ -297,17 +296,6 @@ def train(model, load_batches, arguments, log):
     return {"steps": total, "tokens_per_step": batch_tokens, "history": history}
 
 
-def with_rounded_weights(model, mix):
-    """A copy of the model whose weights are exactly those of the exported file."""
-    rounded = copy.deepcopy(model)
-    tensors = gguf_tensors(rounded)
-    types = quantize.plan(tensors, model.config, mix)
-    for (name, tensor) in tensors:
-        if types[name] != quantize.F32:
-            tensor.copy_(quantize.round_trip(tensor, types[name]))
-    return rounded
-
-
 def check_file(path, model, mix):
     """Decodes a few tensors of the written file and compares them with the model; a guard against a
     writer and a measurement that disagree."""
@@ -420,7 +408,7 @@ def main():
                     piece.write_bytes(data[index:index + PIECE])
                 path.unlink()
         for mix in (arguments.mix, "bf16"):
-            rounded = with_rounded_weights(model, mix)
+            rounded = export.with_rounded_weights(model, mix)
             # The exercises of the large file only if there is time.
             if mix != arguments.mix and log.elapsed() > arguments.seconds - 50:
                 items = []
