@@ -68,9 +68,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  SLUICE_ASSIGN(engine->model_,
-                model::load_model(engine->file_, options.rope, *engine->backend_, threads,
-                                  options.drafts));
+  SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, *engine->backend_,
+                                                  threads, options.drafts));
   return engine;
 }
 
