@@ -26,9 +26,9 @@ struct CheckpointOptions {
   int64_t count = 32;                  // most at a time; 0: none
   uint64_t bytes = uint64_t{1} << 30;  // most memory of all together
   // Tokens between those in the course of a text; 0: after every forward pass; < 0: at turns only.
-  // The default is a forward pass's default size: no pass is cut for it, a change near the end costs
-  // at most that many tokens besides its own, and a copy takes milliseconds where reading them takes
-  // seconds.
+  // The default is a forward pass's default size: no pass is cut for it, a change near the end
+  // costs at most that many tokens besides its own, and a copy takes milliseconds where reading
+  // them takes seconds.
   int64_t step = 512;
 };
 
