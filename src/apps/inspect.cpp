@@ -53,14 +53,20 @@ bool is_expert(const Tensor& tensor) {
   return tensor.name.find("_exps.") != std::string::npos;
 }
 
+// Of block `layer` or one behind it: "blk.N.".
+bool is_behind(const Tensor& tensor, int64_t layer) {
+  return tensor.name.starts_with("blk.") && std::atoll(tensor.name.c_str() + 4) >= layer;
+}
+
 struct Totals {
   std::map<std::string, std::pair<int64_t, uint64_t>> types;  // name -> tensors, bytes
   uint64_t bytes = 0, expert_bytes = 0, embedding_bytes = 0;
+  uint64_t draft_bytes = 0, draft_expert_bytes = 0;  // of these, in blocks behind the layers
   int64_t parameters = 0;
   bool has_output = false;
 };
 
-Totals add_up(const Gguf& file) {
+Totals add_up(const Gguf& file, int64_t layers) {
   Totals totals;
   for (const Tensor& tensor : file.tensors()) {
     auto& [count, bytes] = totals.types[std::string(quant::traits(tensor.type).name)];
@@ -69,18 +75,24 @@ Totals add_up(const Gguf& file) {
     totals.bytes += tensor.bytes;
     totals.parameters += tensor.elements();
     if (is_expert(tensor)) totals.expert_bytes += tensor.bytes;
+    if (is_behind(tensor, layers)) {
+      totals.draft_bytes += tensor.bytes;
+      if (is_expert(tensor)) totals.draft_expert_bytes += tensor.bytes;
+    }
     if (tensor.name == "token_embd.weight") totals.embedding_bytes = tensor.bytes;
     if (tensor.name == "output.weight") totals.has_output = true;
   }
   return totals;
 }
 
-// What one decoded token reads: everything but the unused experts; of the embedding one row.
+// What one decoded token reads: everything but the unused experts and what only guesses; of the
+// embedding one row.
 uint64_t bytes_per_token(const Totals& totals, const model::Config& config, uint64_t& expert_part) {
-  expert_part = config.experts > 0 ? totals.expert_bytes / static_cast<uint64_t>(config.experts) *
+  const uint64_t experts = totals.expert_bytes - totals.draft_expert_bytes;
+  expert_part = config.experts > 0 ? experts / static_cast<uint64_t>(config.experts) *
                                          static_cast<uint64_t>(config.experts_used)
                                    : 0;
-  uint64_t dense = totals.bytes - totals.expert_bytes;
+  uint64_t dense = totals.bytes - totals.draft_bytes - experts;
   if (totals.has_output)
     dense -=
         totals.embedding_bytes - totals.embedding_bytes / static_cast<uint64_t>(config.vocabulary);
@@ -111,13 +123,13 @@ Status inspect_command(const Arguments& arguments) {
   if (path.empty()) return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
   SLUICE_ASSIGN(const Gguf file, Gguf::open(path));
 
-  const Totals totals = add_up(file);
+  const auto config = model::Config::read(file, {});
+  const Totals totals = add_up(file, config ? config->layers : INT64_MAX);
   std::string out = fmt::format(
       "file             {}{}\n", path,
       file.files().size() > 1 ? fmt::format(" and {} more", file.files().size() - 1) : "");
   out += fmt::format("format           GGUF v{}, alignment {}, {}\n", file.version(),
                      file.alignment(), size_text(static_cast<double>(file.file_bytes())));
-  const auto config = model::Config::read(file, {});
   if (config) {
     out += fmt::format("architecture     {}, {} layers, {} wide, {} heads of {}, {} kv heads\n",
                        config->architecture, config->layers, config->dim, config->heads,
@@ -125,7 +137,8 @@ Status inspect_command(const Arguments& arguments) {
     out += fmt::format("context          {} positions, vocabulary {}\n", config->context,
                        config->vocabulary);
     if (config->experts > 0) {
-      const auto slices = static_cast<double>(config->layers * config->experts);
+      const auto slices =
+          static_cast<double>((config->layers + config->draft_layers) * config->experts);
       out += fmt::format(
           "experts          {} per layer, {} used, {} each, {} in all ({:.0f} % of the tensors)\n",
           config->experts, config->experts_used,
@@ -146,6 +159,9 @@ Status inspect_command(const Arguments& arguments) {
       out += fmt::format("recurrent state  {} per sequence, in {} layers\n",
                          size_text(static_cast<double>(config->recurrent_floats()) * 4),
                          config->layers - config->attention_layers());
+    if (config->draft_layers > 0)
+      out += fmt::format("guesses ahead    with a block of {} for multi-token prediction\n",
+                         size_text(static_cast<double>(totals.draft_bytes)));
   } else if (!file.tensors().empty()) {
     out += fmt::format("cannot be run    {}\n", config.error().message);
   }

@@ -157,6 +157,26 @@ std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
                                              : static_cast<uint64_t>(mebibytes) << 20;
          return {};
        }},
+      {"--spec-type",
+       {},
+       "SPEC_TYPE",
+       "none|draft-mtp",
+       "guess tokens ahead; default: with the model's own block where the file has one",
+       [&o](const std::string& text) -> Status {
+         if (text != "none" && text != "draft-mtp" && text != "mtp")
+           return fail(ErrorKind::kUsage, "must be none or draft-mtp");
+         o.guess = text != "none";
+         return {};
+       }},
+      {"--spec-draft-n-max",
+       {},
+       "SPEC_DRAFT_N_MAX",
+       "N",
+       "most tokens to guess at once, fewer where that is faster; 0: none (3)",
+       [&o](const std::string& text) -> Status {
+         SLUICE_ASSIGN(o.most_guesses, parse_integer(text, 0, model::Sequence::kMostAhead - 1));
+         return {};
+       }},
       text_flag("--trace", {}, "FILE", "record which experts are used, for sluice replay",
                 [&](const std::string& t) { o.trace = t; }),
       switch_flag("--escape", {"-e"}, "\\n and the like in -p (on)",
@@ -217,8 +237,9 @@ Status start_trace(const engine::Engine& engine, const std::string& path,
   const model::Config& config = engine.model().config();
   if (config.experts == 0)
     return fail(ErrorKind::kUsage, "--trace: {} has no experts", engine.options().model_path);
-  SLUICE_ASSIGN(trace, residency::TraceWriter::create(path, static_cast<int32_t>(config.layers),
-                                                      static_cast<int32_t>(config.experts)));
+  SLUICE_ASSIGN(trace, residency::TraceWriter::create(
+                           path, static_cast<int32_t>(config.layers + config.draft_layers),
+                           static_cast<int32_t>(config.experts)));
   engine.model().experts().record_to(&*trace);
   return {};
 }
@@ -234,6 +255,7 @@ void tell_memory(const engine::Session& session, const RunOptions& options) {
       "memory: weights {:.2f} MiB, keys and values of {} positions {:.2f} MiB",
       mebibytes(engine.model().weight_bytes()), session.capacity(), mebibytes(memory.cache));
   if (memory.states > 0) line += fmt::format(", states {:.2f} MiB", mebibytes(memory.states));
+  if (memory.ahead > 0) line += fmt::format(", reading ahead {:.2f} MiB", mebibytes(memory.ahead));
   if (memory.checkpoints > 0)
     line += fmt::format(", checkpoints up to {} x {:.2f} = {:.2f} MiB", memory.checkpoints,
                         mebibytes(memory.checkpoint), mebibytes(memory.all_checkpoints()));
@@ -255,6 +277,7 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   generate.stop = options.stop;
   generate.show_special = options.show_special;
   generate.turns = std::move(turns);
+  generate.drafts = options.drafts.get();
   Status written;
   const auto sink = [&](std::string_view text) {
     if (written) written = print_out(text);
@@ -276,6 +299,9 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
       "[ Prompt: {} tokens, {:.1f} t/s | Generation: {} tokens, {:.1f} t/s | First token: {:.3f} s",
       read, rate(read, result->prompt_seconds), result->generated_tokens,
       rate(result->generated_tokens - 1, result->generate_seconds), result->first_token_seconds);
+  if (result->guessed_tokens > 0)
+    line += fmt::format(" | Guessed ahead: {} tokens, {} right", result->guessed_tokens,
+                        result->right_guesses);
   if (result->reason == engine::FinishReason::kContext)
     line += fmt::format(" | stopped: the context of {} is full, see -c", session.capacity());
   if (result->reason == engine::FinishReason::kCancelled) line += " | stopped on request";
@@ -318,8 +344,14 @@ Status run_command(const Arguments& arguments) {
                 "the prompt is empty: give at least one character with -p or -f");
 
   options.common.engine.checkpoints = options.checkpoints;
+  options.common.engine.drafts = options.guess.value_or(true) && options.most_guesses > 0;
   SLUICE_ASSIGN(const std::unique_ptr<engine::Engine> engine,
                 engine::Engine::load(options.common.engine));
+  if (engine->model().can_draft())
+    options.drafts = std::make_shared<engine::DraftPolicy>(options.most_guesses);
+  else if (options.guess.value_or(false))
+    spdlog::warn("--spec-type draft-mtp: {} has no block for multi-token prediction",
+                 options.common.engine.model_path);
   spdlog::info("{}; context {}", engine->backend().describe(), engine->context());
   SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
   std::optional<residency::TraceWriter> trace;

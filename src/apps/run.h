@@ -26,6 +26,9 @@ struct RunOptions {
   bool show_timings = true;
   bool escape = true;
   engine::CheckpointOptions checkpoints;
+  int64_t most_guesses = 3;
+  std::optional<bool> guess;  // ahead, where the model can
+  std::shared_ptr<engine::DraftPolicy> drafts;
   std::string trace;  // file that the requests for experts are recorded in; empty: none
   nlohmann::ordered_json template_kwargs;
 };

@@ -70,7 +70,8 @@ typedef struct sluice_span {
 
 /* One layer's recurrent memory of one sequence, and that sequence's rows in the batch: `rows`
  * consecutive rows from `first_row`, at positions position .. position + rows - 1. At position 0
- * the memory counts as zero, whatever it holds. Both parts are float32:
+ * the memory counts as zero, whatever it holds. With `keep` the rows go through a copy of the
+ * memory, which itself stays as it was (at position 0 it may become zero). Both parts are float32:
  * conv [taps - 1, channels]: the last inputs of the short convolution, oldest first.
  * state [value_heads, value_dim / 32, key_dim, 32]: for each value head a matrix of key_dim x
  * value_dim, in strips of 32 value elements. */
@@ -80,6 +81,7 @@ typedef struct sluice_recurrent_span {
   int64_t first_row;
   int64_t rows;
   int64_t position;
+  int32_t keep;
 } sluice_recurrent_span;
 
 /* The heads of a gated delta rule: value head n reads key head n / (value_heads / key_heads). */

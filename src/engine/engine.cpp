@@ -47,7 +47,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_ASSIGN(gguf::Gguf file, gguf::Gguf::open(options.model_path));
   std::unique_ptr<Engine> engine(new Engine(std::move(file)));
   engine->options_ = options;
-  SLUICE_ASSIGN(const model::Config config, model::Config::read(engine->file_, options.rope));
+  SLUICE_ASSIGN(model::Config config, model::Config::read(engine->file_, options.rope));
+  if (!options.drafts) config.draft_layers = 0;
   SLUICE_TRY(check_context(options, config));
   SLUICE_ASSIGN(engine->tokenizer_, load_tokenizer(engine->file_));
   if (engine->tokenizer_->size() > config.vocabulary)
@@ -86,8 +87,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (options.on_plan) options.on_plan(engine->plan_);
   model::ExpertOptions experts;
   experts.cache.bytes = engine->plan_.cache;
-  SLUICE_ASSIGN(engine->model_,
-                model::load_model(engine->file_, options.rope, *engine->backend_, experts));
+  SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, *engine->backend_,
+                                                  experts, options.drafts));
   if (engine->plan_.all_experts()) engine->model_->experts().fill();
   return engine;
 }

@@ -31,6 +31,7 @@ struct EngineOptions {
   int64_t ubatch = 512;                            // rows of one forward pass
   model::CacheTypes cache;
   model::RopeOverride rope;
+  bool drafts = false;  // load what guesses further tokens, where the file has it
   std::optional<std::string> chat_template;  // instead of the file's own
 };
 

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
+
+#include "engine/lookahead.h"
 
 namespace sluice::engine {
 namespace {
@@ -80,13 +83,14 @@ Result<GenerateResult> generate(Session& session, Sampler& sampler,
     if (sink) sink(text);
   };
 
+  Lookahead ahead(session, options.drafts);
   Clock::time_point first_token = prompt_done;
   for (;;) {
     if (options.max_tokens >= 0 && result.generated_tokens >= options.max_tokens) {
       result.reason = FinishReason::kLength;
       break;
     }
-    const text::Token token = sampler.sample(session.logits());
+    const text::Token token = sampler.sample(ahead.logits());
     sampler.accept(token);
     if (++result.generated_tokens == 1) {
       first_token = Clock::now();
@@ -110,12 +114,18 @@ Result<GenerateResult> generate(Session& session, Sampler& sampler,
       result.reason = FinishReason::kLength;
       break;
     }
-    if (session.length() >= session.capacity()) {
+    if (ahead.length() >= session.capacity()) {
       result.reason = FinishReason::kContext;
       break;
     }
-    SLUICE_TRY(session.feed({&token, 1}));
+    // The last token of an answer is never read.
+    SLUICE_TRY(ahead.feed(token, options.max_tokens < 0
+                                     ? std::numeric_limits<int64_t>::max()
+                                     : options.max_tokens - result.generated_tokens - 1));
   }
+  SLUICE_TRY(ahead.settle());
+  result.guessed_tokens = ahead.guessed();
+  result.right_guesses = ahead.right();
   emit(stop.push(utf8.finish()));
   emit(stop.finish());
   result.generate_seconds = seconds(first_token, Clock::now());

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/draft_policy.h"
 #include "engine/session.h"
 
 namespace sluice::engine {
@@ -25,6 +26,9 @@ struct GenerateOptions {
   std::vector<std::string> stop;
   bool show_special = false;   // control tokens become part of the text
   std::vector<int64_t> turns;  // of the prompt, see Session::reuse
+  // Tokens are guessed ahead where the model can (see lookahead.h); kept by the caller, so that
+  // what was measured serves the next answer too. nullptr: none are.
+  DraftPolicy* drafts = nullptr;
 };
 
 struct GenerateResult {
@@ -33,6 +37,8 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;     // of the whole prompt
   int64_t reused_tokens = 0;     // of these, not read again
   int64_t generated_tokens = 0;  // sampled, the ending one counted
+  int64_t guessed_tokens = 0;    // ahead of time
+  int64_t right_guesses = 0;     // of these
   double prompt_seconds = 0;
   double first_token_seconds = 0;  // from the call to the first sampled token
   double generate_seconds = 0;     // from the first sampled token to the end

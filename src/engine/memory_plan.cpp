@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include "engine/session_memory.h"
 #include "residency/expert_cache.h"
@@ -19,6 +20,12 @@ double gibibytes(uint64_t bytes) {
 
 bool is_expert(const std::string& name) {
   return name.ends_with("_exps.weight");
+}
+
+// Blocks behind the model's own guess further tokens, if they are used.
+bool is_loaded(const std::string& name, const model::Config& config) {
+  return !name.starts_with("blk.") ||
+         std::atoll(name.c_str() + 4) < config.layers + config.draft_layers;
 }
 
 // Bytes of slots for `layers` in which one expert's parts have the given bytes.
@@ -40,7 +47,7 @@ Experts expert_memory(const gguf::Gguf& file, const model::Config& config) {
   std::vector<std::array<uint64_t, residency::kParts>> sizes;
   if (config.experts == 0) return result;
   const auto count = static_cast<uint64_t>(config.experts);
-  for (int64_t n = 0;; ++n) {
+  for (int64_t n = 0; n < config.layers + config.draft_layers; ++n) {
     const std::string prefix = fmt::format("blk.{}.ffn_", n);
     const gguf::Tensor* down = file.find_tensor(prefix + "down_exps.weight");
     if (!down) break;
@@ -80,7 +87,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   MemoryPlan plan;
   plan.budget = request.budget;
   for (const gguf::Tensor& tensor : file.tensors())
-    if (!is_expert(tensor.name)) plan.weights += tensor.bytes;
+    if (is_loaded(tensor.name, config) && !is_expert(tensor.name)) plan.weights += tensor.bytes;
   const Experts experts = expert_memory(file, config);
   plan.experts = experts.all;
   plan.used = config.experts_used;

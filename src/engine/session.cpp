@@ -87,6 +87,32 @@ Status Session::feed_all_logits(std::span<const text::Token> tokens,
   return {};
 }
 
+// --- reading ahead ---
+
+Status Session::guess(text::Token token, int64_t count, std::vector<text::Token>& tokens) {
+  SLUICE_TRY(check({&token, 1}));
+  return engine_->model().draft(sequence_, token, count, tokens);
+}
+
+Status Session::read_ahead(std::span<const text::Token> tokens, std::vector<float>& logits) {
+  SLUICE_TRY(check(tokens));
+  logits_.clear();
+  const model::Chunk chunk{&sequence_, tokens, true, true};
+  Status done = engine_->model().forward({&chunk, 1}, logits);
+  if (!done) go_back(static_cast<int64_t>(tokens_.size()));
+  return done;
+}
+
+Status Session::keep_ahead(std::span<const text::Token> tokens) {
+  Status done = engine_->model().accept(sequence_, static_cast<int64_t>(tokens.size()));
+  if (!done) {
+    go_back(static_cast<int64_t>(tokens_.size()));
+    return done;
+  }
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  return checkpoints_.due(length()) ? keep(false, {}) : Status{};
+}
+
 // --- going back ---
 
 void Session::keep_checkpoints(const CheckpointOptions& options) {

@@ -42,6 +42,15 @@ class Session {
                          const std::function<Status(std::span<const float> rows)>& sink,
                          const model::Observer& observer = nullptr);
 
+  // Guesses up to `count` tokens behind `token`, which is to come next (model::Model::draft).
+  Status guess(text::Token token, int64_t count, std::vector<text::Token>& tokens);
+  // Reads tokens, at most model::Sequence::kMostAhead, that are not part of the session until
+  // keep_ahead() says so of the first of them; `logits` of each. Nothing else may come in between.
+  // Errors as of feed().
+  Status read_ahead(std::span<const text::Token> tokens, std::vector<float>& logits);
+  // The logits are gone.
+  Status keep_ahead(std::span<const text::Token> tokens);
+
   // Of the last token read. Valid until the next call; may be changed by the caller.
   std::span<float> logits() { return logits_; }
 

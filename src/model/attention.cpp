@@ -56,6 +56,23 @@ Status Attention::begin(const Batch& batch) {
   return be.check(be->upload(be.get(), sin_.data(), batch.sin.data(), bytes));
 }
 
+Status Attention::store(const AttentionWeights& w, const Batch& batch, const float* h) {
+  const compute::Backend& be = *backend_;
+  const sluice_product inputs[] = {{w.k, k_.floats(), 0, 1}, {w.v, v_.floats(), 0, 1}};
+  SLUICE_TRY(be.check(be->multiply(be.get(), h, batch.rows(), config_->dim, inputs, 2)));
+  return store_products(w, batch);
+}
+
+Status Attention::store_products(const AttentionWeights& w, const Batch& batch) {
+  const compute::Backend& be = *backend_;
+  const Config& c = *config_;
+  SLUICE_TRY(be.check(be->norm_rope(be.get(), k_.floats(), batch.rows(), c.kv_heads, c.head_dim,
+                                    c.kv_heads * c.head_dim, w.k_norm, c.eps, cos_.floats(),
+                                    sin_.floats(), c.rope.dims)));
+  return be.check(be->kv_store(be.get(), batch.spans.data(),
+                               static_cast<int32_t>(batch.spans.size()), k_.floats(), v_.floats()));
+}
+
 Status Attention::run(const AttentionWeights& w, const Batch& batch, const float* h, float* x) {
   const compute::Backend& be = *backend_;
   const Config& c = *config_;
@@ -71,10 +88,7 @@ Status Attention::run(const AttentionWeights& w, const Batch& batch, const float
   SLUICE_TRY(
       be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim, c.heads * c.head_dim,
                              w.q_norm, c.eps, cos_.floats(), sin_.floats(), c.rope.dims)));
-  SLUICE_TRY(be.check(be->norm_rope(be.get(), k_.floats(), rows, c.kv_heads, c.head_dim,
-                                    c.kv_heads * c.head_dim, w.k_norm, c.eps, cos_.floats(),
-                                    sin_.floats(), c.rope.dims)));
-  SLUICE_TRY(be.check(be->kv_store(be.get(), batch.spans.data(), spans, k_.floats(), v_.floats())));
+  SLUICE_TRY(store_products(w, batch));
   SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
                                     scale, mixed_.floats())));
   if (c.attention_gate)

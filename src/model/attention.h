@@ -35,11 +35,16 @@ class Attention {
   Status reserve(int64_t rows);
   // Puts the batch's rotary angles where the backend can read them; once per batch.
   Status begin(const Batch& batch);
+  // Only stores the keys and values of h.
+  Status store(const AttentionWeights& weights, const Batch& batch, const float* h);
   // x += output(attention(h) * sigmoid(gate(h))), the factor where there is a gate; h and x [rows,
   // dim]. The batch's spans must be at this layer's cache.
   Status run(const AttentionWeights& weights, const Batch& batch, const float* h, float* x);
 
  private:
+  // Norm and rotation of the keys that were computed, then into the cache with the values.
+  Status store_products(const AttentionWeights& weights, const Batch& batch);
+
   const compute::Backend* backend_;
   const Config* config_;
   compute::DeviceArray q_, k_, v_, mixed_, gate_, cos_, sin_;

@@ -2,6 +2,7 @@
 #include "model/batch.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace sluice::model {
 
@@ -10,6 +11,7 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
   spans.clear();
   recurrent.clear();
   sequences.clear();
+  tentative.clear();
   wanted.clear();
   for (const Chunk& chunk : chunks) {
     sluice_span span{};
@@ -17,12 +19,18 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     span.rows = static_cast<int64_t>(chunk.tokens.size());
     span.position = chunk.sequence->length();
     spans.push_back(span);
-    recurrent.push_back({nullptr, nullptr, span.first_row, span.rows, span.position});
+    recurrent.push_back(
+        {nullptr, nullptr, span.first_row, span.rows, span.position, chunk.tentative});
     sequences.push_back(chunk.sequence);
+    tentative.push_back(chunk.tentative);
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
     for (int64_t r = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0); r < span.rows; ++r)
       wanted.push_back(static_cast<int32_t>(span.first_row + r));
   }
+  set_angles(rope);
+}
+
+void Batch::set_angles(const Rope& rope) {
   const size_t half = static_cast<size_t>(rope.dims() / 2);
   cos.resize(tokens.size() * half);
   sin.resize(tokens.size() * half);
@@ -38,15 +46,25 @@ void Batch::select_cache(int64_t layer) {
 }
 
 void Batch::select_recurrent(int64_t layer) {
+  recurrent_layer = layer;
   for (size_t i = 0; i < recurrent.size(); ++i) {
     recurrent[i].conv = sequences[i]->conv(layer);
     recurrent[i].state = sequences[i]->state(layer);
   }
 }
 
+std::vector<int32_t> consecutive(int64_t first, int64_t count) {
+  std::vector<int32_t> rows(static_cast<size_t>(count));
+  std::iota(rows.begin(), rows.end(), static_cast<int32_t>(first));
+  return rows;
+}
+
 void Batch::commit() const {
   for (size_t i = 0; i < spans.size(); ++i)
-    sequences[i]->advance(spans[i].position + spans[i].rows);
+    if (tentative[i])
+      sequences[i]->overwrite();
+    else
+      sequences[i]->advance(spans[i].position + spans[i].rows);
 }
 
 void Batch::abandon() const {

@@ -128,6 +128,9 @@ Status read_hybrid(const gguf::Gguf& file, const Keys& keys, Config& config) {
   SLUICE_ASSIGN(const int64_t drafting, keys.count_or("nextn_predict_layers", 0, 0,
                                                       static_cast<uint64_t>(config.layers - 1)));
   config.layers -= drafting;
+  // The key alone does not make the block: it may have been left out of the file.
+  const std::string block = fmt::format("blk.{}.nextn.eh_proj.weight", config.layers);
+  config.draft_layers = drafting > 0 && file.find_tensor(block) ? 1 : 0;
   config.attention_gate = true;
   SLUICE_ASSIGN(config.shared_expert_hidden,
                 keys.count_or("expert_shared_feed_forward_length", 0, 0, kMaxDim));

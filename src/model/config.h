@@ -45,6 +45,8 @@ struct DeltaNetConfig {
   // One layer's memory of a sequence, see sluice_recurrent_span.
   int64_t conv_floats() const { return (conv_taps - 1) * channels(); }
   int64_t state_floats() const { return key_dim * values(); }
+  // What a token changes it by: q, k and v, and two gates per value head.
+  int64_t input_floats() const { return channels() + 2 * value_heads; }
 };
 
 struct Config {
@@ -68,8 +70,10 @@ struct Config {
   bool attention_gate = false;       // attn_q gives a query and a gate
   DeltaNetConfig delta_net;          // used where a layer is recurrent
   std::vector<bool> recurrent;       // by layer; empty: none is
+  int64_t draft_layers = 0;  // 1: behind the last layer lies a block that guesses further tokens
 
-  int64_t attention_layers() const;  // those with a key-value cache
+  int64_t attention_layers() const;  // those of the main model with a key-value cache
+  int64_t cache_layers() const { return attention_layers() + draft_layers; }
   // Floats that a sequence's recurrent layers remember at any length.
   int64_t recurrent_floats() const;
 

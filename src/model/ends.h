@@ -23,6 +23,10 @@ class Ends {
   // Logits of the wanted rows of x(), to host memory: [wanted, vocabulary]. Overwrites h().
   Status finish(const Batch& batch, std::vector<float>& logits, const Observer& observer);
 
+  const sluice_matrix& embedding() const { return embedding_; }  // [vocabulary, dim]
+  const sluice_matrix& output() const { return output_; }        // likewise
+  const float* output_norm() const { return output_norm_; }      // [dim]
+
   float* x() const { return x_.floats(); }  // residual stream [rows, dim]
   float* h() const { return h_.floats(); }  // for what is normalised [rows, dim]
 

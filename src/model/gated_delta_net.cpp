@@ -44,25 +44,57 @@ Status GatedDeltaNet::run(const GatedDeltaNetWeights& w, const Batch& batch, con
   const compute::Backend& be = *backend_;
   const DeltaNetConfig& d = config_->delta_net;
   const int64_t rows = batch.rows();
-  const float eps = config_->eps;
-  const auto spans = static_cast<int32_t>(batch.recurrent.size());
-  const sluice_delta_heads heads{
-      static_cast<int32_t>(d.key_heads), static_cast<int32_t>(d.value_heads),
-      static_cast<int32_t>(d.key_dim), static_cast<int32_t>(d.value_dim)};
 
   // Coarse activations: unlike attention's, finer ones changed nothing here (docs/adr/0007).
   const sluice_product inputs[] = {
       {w.qkv, qkv_.floats(), 0, 0}, {w.gate, gate_.floats(), 0, 0}, {w.ba, ba_.floats(), 0, 0}};
   SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, config_->dim, inputs, 3)));
-  SLUICE_TRY(be.check(be->short_conv(be.get(), batch.recurrent.data(), spans, qkv_.floats(), w.conv,
-                                     d.conv_taps, d.channels(), conv_.floats())));
-  SLUICE_TRY(
-      be.check(be->delta_rule(be.get(), batch.recurrent.data(), spans, &heads, conv_.floats(),
-                              ba_.floats(), w.a, w.bias, eps, mixed_.floats())));
+  SLUICE_TRY(put_aside(batch));
+  SLUICE_TRY(mix(w, batch.recurrent, qkv_.floats(), ba_.floats()));
   SLUICE_TRY(be.check(be->gated_norm(be.get(), mixed_.floats(), w.norm, rows * d.value_heads,
-                                     d.value_dim, eps, gate_.floats())));
+                                     d.value_dim, config_->eps, gate_.floats())));
   const sluice_product output[] = {{w.output, x, 1, 0}};
   return be.check(be->multiply(be.get(), gate_.floats(), rows, d.values(), output, 1));
+}
+
+Status GatedDeltaNet::mix(const GatedDeltaNetWeights& w,
+                          std::span<const sluice_recurrent_span> spans, const float* qkv,
+                          const float* ba) {
+  const compute::Backend& be = *backend_;
+  const DeltaNetConfig& d = config_->delta_net;
+  const auto count = static_cast<int32_t>(spans.size());
+  const sluice_delta_heads heads{
+      static_cast<int32_t>(d.key_heads), static_cast<int32_t>(d.value_heads),
+      static_cast<int32_t>(d.key_dim), static_cast<int32_t>(d.value_dim)};
+  SLUICE_TRY(be.check(be->short_conv(be.get(), spans.data(), count, qkv, w.conv, d.conv_taps,
+                                     d.channels(), conv_.floats())));
+  return be.check(be->delta_rule(be.get(), spans.data(), count, &heads, conv_.floats(), ba, w.a,
+                                 w.bias, config_->eps, mixed_.floats()));
+}
+
+Status GatedDeltaNet::put_aside(const Batch& batch) const {
+  const compute::Backend& be = *backend_;
+  const DeltaNetConfig& d = config_->delta_net;
+  for (size_t i = 0; i < batch.recurrent.size(); ++i) {
+    const sluice_recurrent_span& span = batch.recurrent[i];
+    if (!span.keep) continue;
+    float* qkv = batch.sequences[i]->ahead_inputs(batch.recurrent_layer);
+    float* ba = qkv + Sequence::kMostAhead * d.channels();
+    const std::vector<int32_t> rows = consecutive(span.first_row, span.rows);
+    SLUICE_TRY(
+        be.check(be->gather(be.get(), qkv_.floats(), rows.data(), span.rows, d.channels(), qkv)));
+    SLUICE_TRY(be.check(
+        be->gather(be.get(), ba_.floats(), rows.data(), span.rows, 2 * d.value_heads, ba)));
+  }
+  return {};
+}
+
+Status GatedDeltaNet::accept(const GatedDeltaNetWeights& w, const Sequence& sequence, int64_t layer,
+                             int64_t rows) {
+  const float* qkv = sequence.ahead_inputs(layer);
+  const sluice_recurrent_span span{sequence.conv(layer), sequence.state(layer), 0, rows,
+                                   sequence.length()};
+  return mix(w, {&span, 1}, qkv, qkv + Sequence::kMostAhead * config_->delta_net.channels());
 }
 
 }  // namespace sluice::model

@@ -39,8 +39,18 @@ class GatedDeltaNet {
   // x += output(delta net(h)); h and x [rows, dim]. The batch's recurrent spans must be at this
   // layer's memory.
   Status run(const GatedDeltaNetWeights& weights, const Batch& batch, const float* h, float* x);
+  // Takes the memory of the `layer`-th recurrent layer through the first `rows` tokens of the last
+  // tentative chunk, whose inputs run() has put aside.
+  Status accept(const GatedDeltaNetWeights& weights, const Sequence& sequence, int64_t layer,
+                int64_t rows);
 
  private:
+  // The short convolution and the delta rule over qkv [rows, channels] and ba [rows, 2 *
+  // value_heads], into mixed_.
+  Status mix(const GatedDeltaNetWeights& weights, std::span<const sluice_recurrent_span> spans,
+             const float* qkv, const float* ba);
+  Status put_aside(const Batch& batch) const;
+
   const compute::Backend* backend_;
   const Config* config_;
   compute::DeviceArray qkv_, conv_, gate_, ba_, mixed_;

@@ -21,6 +21,9 @@ struct Chunk {
   Sequence* sequence;
   std::span<const int32_t> tokens;
   bool all_logits = false;  // logits of every token, else of the last one only
+  // At most Sequence::kMostAhead tokens that are not appended yet: Model::accept() says how many of
+  // them count, before anything else is done with the sequence. Only where can_draft().
+  bool tentative = false;
 };
 
 // Sees activations on their way, for tests and tools: stage 0 is the input of the first layer,
@@ -45,6 +48,17 @@ class Model {
   // state, which cannot be taken back. Not for concurrent calls.
   virtual Status forward(std::span<const Chunk> chunks, std::vector<float>& logits,
                          const Observer& observer = nullptr) = 0;
+
+  // Whether the file has a block that guesses further tokens, and it was loaded.
+  virtual bool can_draft() const { return false; }
+  // Guesses up to `count` tokens behind `token`, which is to follow the sequence; none when the
+  // sequence is empty. They are as good as the block, and change nothing but speed. `logits`, if
+  // given: of each guess [guesses, vocabulary]. The sequence needs room for token and guesses.
+  virtual Status draft(Sequence& sequence, int32_t token, int64_t count,
+                       std::vector<int32_t>& tokens, std::vector<float>* logits = nullptr);
+  // After a tentative chunk: its first `count` tokens become part of the sequence, with the same
+  // bits as if they alone had been read. After an error like forward().
+  virtual Status accept(Sequence& sequence, int64_t count);
 };
 
 }  // namespace sluice::model

@@ -9,7 +9,7 @@ namespace {
 // A step of so few rows is decoding: its experts are likely to be used again.
 constexpr int64_t kTokenRows = 8;
 // Of a prompt's end: 80 % of a token's experts were used by one of the eight before it.
-constexpr int64_t kLastingRows = 16;
+constexpr int64_t kLastingRows = 32;
 
 }  // namespace
 

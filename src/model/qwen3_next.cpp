@@ -2,6 +2,7 @@
 // Qwen3-Next: three of four layers mix tokens by a gated delta net, the fourth by gated attention;
 // all have a mixture of experts with a shared one.
 #include "model/attention.h"
+#include "model/draft_block.h"
 #include "model/ends.h"
 #include "model/gated_delta_net.h"
 #include "model/moe.h"
@@ -31,7 +32,8 @@ class Qwen3Next final : public Model {
         ends_(backend, config_),
         attention_(backend, config_),
         delta_net_(backend, config_),
-        moe_(backend, config_.experts, config_.experts_used) {}
+        moe_(backend, config_.experts, config_.experts_used),
+        drafts_(backend, config_, ends_) {}
 
   Status bind(const ExpertOptions& experts);
 
@@ -43,6 +45,12 @@ class Qwen3Next final : public Model {
   }
   Status forward(std::span<const Chunk> chunks, std::vector<float>& logits,
                  const Observer& observer) override;
+  bool can_draft() const override { return config_.draft_layers > 0; }
+  Status draft(Sequence& sequence, int32_t token, int64_t count, std::vector<int32_t>& tokens,
+               std::vector<float>* logits) override {
+    return drafts_.guess(sequence, token, count, *experts_, tokens, logits);
+  }
+  Status accept(Sequence& sequence, int64_t count) override;
 
  private:
   Status run(std::vector<float>& logits, const Observer& observer);
@@ -55,6 +63,7 @@ class Qwen3Next final : public Model {
   Attention attention_;
   GatedDeltaNet delta_net_;
   Moe moe_;
+  DraftBlock drafts_;
   std::unique_ptr<residency::ExpertCache> experts_;
   std::vector<Layer> layers_;
   Sequence::Shape memory_;
@@ -84,6 +93,12 @@ Status Qwen3Next::bind(const ExpertOptions& experts) {
     SLUICE_ASSIGN(layer.moe_norm, weights_.vector(prefix + "post_attention_norm.weight", c.dim));
     SLUICE_ASSIGN(layer.moe, Moe::bind(weights_, prefix, c, static_cast<int>(n)));
     layers_.push_back(layer);
+  }
+  if (can_draft()) {
+    // Its cache lies behind those of the layers, and its experts behind theirs.
+    SLUICE_TRY(drafts_.bind(weights_, memory_.layers++));
+    memory_.hidden_floats = c.dim;
+    memory_.input_floats = c.delta_net.input_floats();
   }
   residency::CacheOptions cache = experts.cache;
   cache.used = static_cast<int32_t>(c.experts_used);
@@ -132,7 +147,25 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
     SLUICE_TRY(moe_.run(layer.moe, *experts_, h, rows, x));
     if (n + 1 < c.layers) SLUICE_TRY(ends_.observe(observer, n + 1, x, rows));
   }
+  if (can_draft()) SLUICE_TRY(drafts_.follow(batch_, x));
   return ends_.finish(batch_, logits, observer);
+}
+
+Status Qwen3Next::accept(Sequence& sequence, int64_t count) {
+  if (count == 0) return {};
+  const auto take = [&]() -> Status {
+    SLUICE_TRY(delta_net_.reserve(count));
+    for (const Layer& layer : layers_)
+      if (layer.recurrent)
+        SLUICE_TRY(delta_net_.accept(layer.delta_net, sequence, layer.memory, count));
+    return drafts_.accept(sequence, count);
+  };
+  const Status taken = take();
+  if (taken)
+    sequence.advance(sequence.length() + count);
+  else
+    sequence.abandon();
+  return taken;
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ std::string architecture_names() {
 
 Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
                                           const compute::Backend& backend,
-                                          const ExpertOptions& experts) {
-  SLUICE_ASSIGN(const Config config, Config::read(file, rope));
+                                          const ExpertOptions& experts, bool drafts) {
+  SLUICE_ASSIGN(Config config, Config::read(file, rope));
+  if (!drafts) config.draft_layers = 0;
   return find_architecture(config.architecture)->load(file, config, backend, experts);
 }
 

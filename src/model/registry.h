@@ -31,10 +31,11 @@ const Architecture* find_architecture(std::string_view name);
 std::string architecture_names();
 
 // Reads the hyperparameters and loads all weights but the experts, which are read when they are
-// needed. `backend` must outlive the model.
+// needed; without `drafts` not those of a block that guesses further tokens. `backend` must outlive
+// the model.
 Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOverride& rope,
                                           const compute::Backend& backend,
-                                          const ExpertOptions& experts = {});
+                                          const ExpertOptions& experts = {}, bool drafts = true);
 
 // Loaders, one per file of this folder.
 Result<std::unique_ptr<Model>> load_qwen3(const gguf::Gguf&, const Config&, const compute::Backend&,

@@ -38,9 +38,15 @@ Result<size_t> fixed_memory(const Sequence::Shape& shape, int64_t capacity) {
   if (__builtin_add_overflow(static_cast<size_t>(shape.conv_floats),
                              static_cast<size_t>(shape.state_floats), &bytes) ||
       __builtin_mul_overflow(bytes, static_cast<size_t>(shape.recurrent_layers), &bytes) ||
+      __builtin_add_overflow(bytes, static_cast<size_t>(shape.hidden_floats), &bytes) ||
       __builtin_mul_overflow(bytes, sizeof(float), &bytes))
     return beyond_memory(capacity);
   return bytes;
+}
+
+// Of the inputs of recurrent layers, [kMostAhead, input_floats] each.
+int64_t ahead_floats(const Sequence::Shape& shape, int64_t layers) {
+  return Sequence::kMostAhead * layers * shape.input_floats;
 }
 
 uint64_t next_id() {
@@ -62,6 +68,10 @@ Result<Sequence> Sequence::create(const compute::Backend& backend, const Shape& 
   Sequence sequence(backend);
   SLUICE_TRY(sequence.memory_.reserve(bytes));
   SLUICE_TRY(sequence.recurrent_.reserve(fixed_bytes));
+  SLUICE_TRY(
+      sequence.ahead_.reserve(static_cast<size_t>(ahead_floats(shape, shape.recurrent_layers) +
+                                                  kMostAhead * shape.hidden_floats) *
+                              sizeof(float)));
   sequence.shape_ = shape;
   sequence.types_ = types;
   sequence.capacity_ = capacity;
@@ -90,6 +100,18 @@ float* Sequence::state(int64_t layer) const {
   return conv(layer) + shape_.conv_floats;
 }
 
+float* Sequence::hidden() const {
+  return conv(shape_.recurrent_layers);
+}
+
+float* Sequence::ahead_inputs(int64_t layer) const {
+  return ahead_.floats() + ahead_floats(shape_, layer);
+}
+
+float* Sequence::ahead_hidden() const {
+  return ahead_inputs(shape_.recurrent_layers);
+}
+
 void Sequence::advance(int64_t length) {
   if (length == length_) return;
   if (length_ < intact_) overwritten_from_.push_back(length_);
@@ -102,9 +124,13 @@ int64_t Sequence::rewind(int64_t length) {
   return length_;
 }
 
-void Sequence::abandon() {
+void Sequence::overwrite() {
   if (length_ < intact_) overwritten_from_.push_back(length_);
   intact_ = length_;
+}
+
+void Sequence::abandon() {
+  overwrite();
   if (shape_.recurrent_layers > 0) length_ = 0;
 }
 

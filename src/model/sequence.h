@@ -20,6 +20,8 @@ struct CacheTypes {
 
 class Sequence {
  public:
+  static constexpr int64_t kMostAhead = 8;  // tokens of a tentative chunk
+
   struct Shape {
     int64_t layers = 0;  // with a key-value cache
     int64_t kv_heads = 0;
@@ -27,7 +29,10 @@ class Sequence {
     int64_t recurrent_layers = 0;
     int64_t conv_floats = 0;   // of one recurrent layer, see sluice_recurrent_span
     int64_t state_floats = 0;  // likewise
-    uint64_t model = 0;        // which weights made it: snapshots of others are refused
+    // Where tokens are guessed (Model::draft); else 0.
+    int64_t hidden_floats = 0;  // what the model knows at a token
+    int64_t input_floats = 0;   // of a recurrent layer at a token: what its memory changes by
+    uint64_t model = 0;         // which weights made it: snapshots of others are refused
   };
 
   // kUsage when a type cannot be used with this head size, kTooLarge when memory is out.
@@ -41,13 +46,22 @@ class Sequence {
   float* conv(int64_t layer) const;
   float* state(int64_t layer) const;
 
+  // The final norm's output at the last position, [hidden_floats].
+  float* hidden() const;
+  // Of the tokens of a tentative chunk: the same, and the inputs of a recurrent layer, each
+  // [kMostAhead, ...].
+  float* ahead_hidden() const;
+  float* ahead_inputs(int64_t layer) const;
+
   // Bytes reserved for `capacity` positions; those of the cache cost nothing until touched.
-  uint64_t bytes() const { return memory_.bytes() + recurrent_.bytes(); }
-  // Bytes of the recurrent part, which does not grow with the positions.
+  uint64_t bytes() const { return memory_.bytes() + recurrent_.bytes() + ahead_.bytes(); }
+  // Bytes of what belongs to the last position, which does not grow with the positions.
   uint64_t recurrent_bytes() const { return recurrent_.bytes(); }
 
   // Positions [length(), length) have been computed.
   void advance(int64_t length);
+  // Positions from length() on were used for something that is not part of the sequence.
+  void overwrite();
   // Forgets positions from `length` on and returns the length reached: with recurrent layers only
   // the present length and 0 can be. The rest must be read again, or comes from a snapshot.
   int64_t rewind(int64_t length);
@@ -65,7 +79,7 @@ class Sequence {
 
  private:
   explicit Sequence(const compute::Backend& backend)
-      : backend_(&backend), memory_(backend), recurrent_(backend) {}
+      : backend_(&backend), memory_(backend), recurrent_(backend), ahead_(backend) {}
   Status check(const SnapshotHeader& header) const;
   SnapshotHeader header(SnapshotContent content) const;
   // Calls f(device address, bytes) for the stored part of every head's keys and values.
@@ -76,7 +90,8 @@ class Sequence {
   Shape shape_;
   CacheTypes types_;
   compute::DeviceArray memory_;
-  compute::DeviceArray recurrent_;
+  compute::DeviceArray recurrent_;  // states of all recurrent layers, then hidden()
+  compute::DeviceArray ahead_;      // inputs of all recurrent layers, then ahead_hidden()
   std::vector<sluice_kv> layers_;
   int64_t capacity_ = 0;
   int64_t length_ = 0;

@@ -15,6 +15,7 @@ import unittest
 
 SLUICE = os.environ["SLUICE"]
 ROOT = pathlib.Path(os.environ["SLUICE_ROOT"])
+DRAFTS = str(ROOT / "tests/data/models/qwen3next-drafts.bf16.gguf")
 TINY = str(ROOT / "tests/data/models/qwen3moe-tiny.Q4_K_M.gguf")
 BF16 = str(ROOT / "tests/data/models/qwen3moe-tiny.bf16.gguf")
 
@@ -129,6 +130,27 @@ class BadInput(Case):
         self.assert_error(2, "--isa", "scalar", result=run("run", "-m", TINY, "-p", "x", "--isa", "mmx"))
         self.assert_error(2, "-ctk q9_9", "q8_0", result=run("run", "-m", TINY, "-p", "x", "-ctk", "q9_9"))
         self.assert_error(2, "--top-p 2", "from 0 to 1", result=run("run", "-m", TINY, "-p", "x", "--top-p", "2"))
+
+        self.assert_error(2, "--spec-type eagle3", "draft-mtp",
+                          result=run("run", "-m", TINY, "-p", "x", "--spec-type", "eagle3"))
+        self.assert_error(2, "--spec-draft-n-max 8", "7",
+                          result=run("run", "-m", TINY, "-p", "x", "--spec-draft-n-max", "8"))
+
+    def test_tokens_guessed_ahead(self):
+        arguments = ("-no-cnv", "-n", "20", "-p", "Hello", "--temp", "0", "--ignore-eos")
+        code, plain, err = run("run", "-m", DRAFTS, *arguments, "--spec-type", "none")
+        self.assertEqual(code, 0, err)
+        self.assertNotIn("Guessed", err)
+        trace = str(self.folder / "trace")
+        code, text, err = run("run", "-m", DRAFTS, *arguments, "--trace", trace)
+        self.assertEqual((code, text), (0, plain), err)
+        self.assertRegex(err, r"Guessed ahead: \d+ tokens, \d+ right")
+        self.assertEqual(run("replay", trace)[0], 0)
+        self.assertIn("multi-token prediction", run("inspect", DRAFTS)[1].decode())
+        self.assertNotIn("multi-token prediction", run("inspect", TINY)[1].decode())
+        for flags, told in (((), 0), (("--spec-type", "draft-mtp"), 1)):
+            code, _, err = run("run", "-m", TINY, *arguments, *flags)
+            self.assertEqual((code, err.count("no block for multi-token prediction")), (0, told), err)
 
     def test_missing_and_foreign_files(self):
         self.assert_error(1, "nowhere.gguf", result=run("run", "-m", "nowhere.gguf", "-p", "x"))

@@ -21,6 +21,7 @@ std::unique_ptr<Engine> load(const std::string& path, quant::Type cache, int64_t
   options.cache = {cache, cache};
   options.threads = 2;
   options.ubatch = ubatch;
+  options.drafts = true;
   auto engine = Engine::load(options);
   if (!engine) throw std::runtime_error(engine.error().message);
   return std::move(*engine);
@@ -46,8 +47,7 @@ Run run(Engine& engine, const std::vector<int32_t>& tokens) {
   return out;
 }
 
-// Those of this machine, the slow one first.
-static std::vector<std::string> levels() {
+std::vector<std::string> levels() {
   std::vector<std::string> found;
   for (const char* level : {"scalar", "avx2", "avx-vnni", "avx512"})
     if (cpu::select_kernels(level)) found.push_back(level);

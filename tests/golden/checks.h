@@ -16,6 +16,9 @@ namespace sluice::golden {
 std::unique_ptr<engine::Engine> load(const std::string& path, quant::Type cache,
                                      int64_t ubatch = 512, const std::string& isa = "");
 
+// Instruction set levels of this machine, the slow one first.
+std::vector<std::string> levels();
+
 struct Run {
   std::vector<float> logits;               // of every token
   std::vector<std::vector<float>> hidden;  // by stage

@@ -26,8 +26,8 @@ def generate(model, prompts, limit, stops):
     device = model.token_embd.device
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     outputs = [None] * len(prompts)
-    for start in range(0, len(order), 64):
-        chosen = order[start:start + 64]
+    for start in range(0, len(order), 128):
+        chosen = order[start:start + 128]
         lengths = torch.tensor([len(prompts[i]) for i in chosen], device=device)
         width = int(lengths.max())
         tokens = torch.zeros((len(chosen), width), dtype=torch.long)
@@ -61,7 +61,7 @@ def generate(model, prompts, limit, stops):
 def exercises_right(model, items, tokenizer, stops):
     """{"kinds": {kind: [right, total]}, "multi_turn": [...], "all": [...], "rate", "wrong": [...]}"""
     answers = generate(model, [item["prompt"] for item in items],
-                       max(len(item["answer_tokens"]) for item in items) + 4, stops)
+                       max((len(item["answer_tokens"]) for item in items), default=0) + 4, stops)
     output = {"kinds": {}, "multi_turn": [0, 0], "all": [0, 0], "wrong": []}
     for item, tokens in zip(items, answers):
         text = tokenizer.decode(tokens, skip_special_tokens=False)
@@ -87,17 +87,59 @@ def text_loss(model, tokens, length, rows_at_once=8):
     for start in range(0, count, rows_at_once):
         rows = min(rows_at_once, count - start)
         piece = tokens[start * length:(start + rows) * length + 1].long()
-        logits, load, _ = model(piece[:-1], ((rows, length),))
+        logits, load = model(piece[:-1], ((rows, length),))[:2]
         total += F.cross_entropy(logits.float(), piece[1:], reduction="sum").item()
         loads = loads + load * rows / count
     return total / (count * length), loads
+
+
+@torch.no_grad()
+def drafts_right(model, rows, counted=None):
+    """[right, total] of the first and the second guess of the draft block: how often it is the token
+    that the model itself finds most likely, given the text so far. rows [rows, length] of tokens;
+    counted, likewise: which tokens to guess at (all)."""
+    length = rows.shape[1]
+    following = [F.pad(rows[:, step:], (0, step)).reshape(-1) for step in (1, 2)]
+    logits, _, _, drafts = model(rows.reshape(-1), (tuple(rows.shape),), following)
+    best = logits.argmax(-1).view(rows.shape)
+    output = []
+    for step, guess in enumerate(drafts, 1):
+        # At position i the model says token i + 1, the step-th guess is of token i + 1 + step.
+        right = guess.argmax(-1).view(rows.shape)[:, :length - step] == best[:, step:]
+        use = torch.ones_like(right) if counted is None else F.pad(
+            counted[:, 1:], (0, 1))[:, step:]
+        output.append([int((right & use).sum()), int(use.sum())])
+    return output
+
+
+def draft_figures(model, items, heldout_text, stops):
+    """Share of right guesses, first and second, in held-out text and in answers to exercises."""
+    device = model.token_embd.device
+    length = min(1024, len(heldout_text) - 1)
+    rows = min(16, len(heldout_text) // length)
+    text = drafts_right(model, heldout_text[:rows * length].long().view(rows, length))
+    answers = [[0, 0], [0, 0]]
+    stop = min(stops)
+    order = sorted(items, key=lambda item: len(item["prompt"]) + len(item["answer_tokens"]))
+    for start in range(0, len(order), 64):
+        chosen = [(item["prompt"], item["answer_tokens"]) for item in order[start:start + 64]]
+        width = max(len(prompt) + len(answer) for prompt, answer in chosen) + 1
+        tokens = torch.full((len(chosen), width), stop, dtype=torch.long)
+        counted = torch.zeros((len(chosen), width), dtype=torch.bool)
+        for row, (prompt, answer) in enumerate(chosen):
+            tokens[row, :len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+            counted[row, len(prompt) + 1:len(prompt) + len(answer)] = True
+        part = drafts_right(model, tokens.to(device), counted.to(device))
+        answers = [[a + c, b + d] for (a, b), (c, d) in zip(answers, part)]
+    return {name: [round(right / max(1, total), 4) for right, total in counts]
+            for name, counts in (("text", text), ("answers", answers))}
 
 
 def measure(model, items, heldout_text, heldout_bytes, tokenizer, stops):
     """All figures of one set of weights."""
     loss, loads = text_loss(model, heldout_text, min(1024, len(heldout_text) - 1))
     used = model.config.experts_used / model.config.experts
-    return {
+    figures = {
         "exercises": exercises_right(model, items, tokenizer, stops),
         "text_loss": round(loss, 5),
         "text_perplexity": round(math.exp(loss), 4),
@@ -105,6 +147,9 @@ def measure(model, items, heldout_text, heldout_bytes, tokenizer, stops):
         "expert_load": {"least": round(float(loads.min()) / used, 3),
                         "most": round(float(loads.max()) / used, 3)},
     }
+    if model.draft is not None:
+        figures["drafts"] = draft_figures(model, items, heldout_text, stops)
+    return figures
 
 
 def continuations(model, tokenizer, stops):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a trained model and its tokenizer into a GGUF file."""
 
+import copy
+
 import chat
 import gguf_writer
 import quantize
@@ -27,7 +29,7 @@ def metadata(config, vocabulary, mix):
         "general.file_type": U32(FILE_TYPE[mix]),
         "general.quantization_version": U32(2),
         "general.sampling.temp": 0.0,
-        f"{a}.block_count": U32(c.layers),
+        f"{a}.block_count": U32(c.layers + c.draft_layers),
         f"{a}.context_length": U32(c.context),
         f"{a}.embedding_length": U32(c.dim),
         f"{a}.feed_forward_length": U32(c.expert_dim * c.experts_used),
@@ -45,6 +47,7 @@ def metadata(config, vocabulary, mix):
     if a == "qwen3next":
         output |= {
             f"{a}.expert_shared_feed_forward_length": U32(c.shared_dim),
+            f"{a}.nextn_predict_layers": U32(c.draft_layers),
             f"{a}.full_attention_interval": U32(c.full_attention_interval),
             f"{a}.ssm.conv_kernel": U32(c.conv_taps),
             f"{a}.ssm.state_size": U32(c.linear_head_dim),
@@ -67,10 +70,21 @@ def metadata(config, vocabulary, mix):
     return output
 
 
+def with_rounded_weights(model, mix):
+    """A copy of the model whose weights are exactly those of the exported file."""
+    rounded = copy.deepcopy(model)
+    tensors = gguf_tensors(rounded)
+    types = quantize.plan(tensors, model.config, mix)
+    for (name, tensor) in tensors:
+        if types[name] != quantize.F32:
+            tensor.copy_(quantize.round_trip(tensor, types[name]))
+    return rounded
+
+
 def write_gguf(path, model, vocabulary, mix):
     """Writes the model as "bf16", "q8_0" or "q4_k_m"; returns the file's size in bytes."""
     tensors = gguf_tensors(model)
-    types = quantize.plan(tensors, model.config.layers, mix)
+    types = quantize.plan(tensors, model.config, mix)
     entries = [(name, types[name], list(reversed(tensor.shape)),
                 quantize.to_bytes(tensor, types[name])) for name, tensor in tensors]
     return gguf_writer.write(path, metadata(model.config, vocabulary, mix), entries)

@@ -41,13 +41,15 @@ class Config:
     linear_value_heads: int = 8
     linear_head_dim: int = 64
     conv_taps: int = 4
+    draft_layers: int = 0  # blocks that predict the token after the next one: 0 or 1
 
 
 def config_for(architecture, vocabulary):
     if architecture == "qwen3moe":
         return Config(vocabulary=vocabulary, expert_dim=128)
-    return Config(architecture="qwen3next", vocabulary=vocabulary, layers=8, experts=10,
-                  experts_used=3, heads=4, head_dim=128, rope_dims=32)
+    return Config(architecture="qwen3next", vocabulary=vocabulary, layers=8, heads=4, kv_heads=2,
+                  head_dim=128, rope_dims=32, experts=32, experts_used=8, expert_dim=32,
+                  shared_dim=128, linear_key_heads=2, linear_value_heads=4, draft_layers=1)
 
 
 def linear(x, weight, dtype):
@@ -165,12 +167,14 @@ class MixtureOfExperts(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, config, index):
+    """`full`: gated attention in qwen3next, whose other layers are linear."""
+
+    def __init__(self, config, full):
         super().__init__()
         hybrid = config.architecture == "qwen3next"
         self.attn_norm = RmsNorm(config.dim, config.eps)
         self.ffn_norm = RmsNorm(config.dim, config.eps)
-        if hybrid and (index + 1) % config.full_attention_interval != 0:
+        if hybrid and not full:
             from model_next import GatedDeltaNet
             self.mixer = GatedDeltaNet(config)
         else:
@@ -183,15 +187,41 @@ class Layer(nn.Module):
         return x + out.float(), load, balance
 
 
+class Draft(nn.Module):
+    """Multi-token prediction: from what the model knows at a token, and the next token, one more layer
+    guesses the token after that. Its output can stand for what the model knows there."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.eh_proj = nn.Parameter(torch.empty(config.dim, 2 * config.dim))
+        self.enorm = RmsNorm(config.dim, config.eps)
+        self.hnorm = RmsNorm(config.dim, config.eps)
+        self.shared_head_norm = RmsNorm(config.dim, config.eps)
+        self.layer = Layer(config, full=True)
+
+    def combine(self, hidden, embedding, dtype):
+        """The input of the layer; its output's norm is the draft's `hidden`."""
+        both = torch.cat((self.enorm(embedding), self.hnorm(hidden)), -1)
+        return linear(both, self.eh_proj, dtype).float()
+
+
+def run_layer(layer, *arguments):
+    return layer(*arguments)
+
+
 class Model(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        self.run_layer = run_layer  # training puts a compiled one here
         self.dtype = torch.float32  # of the matrix products; norms, router and residual are float32
         self.token_embd = nn.Parameter(torch.empty(config.vocabulary, config.dim))
         self.output = nn.Parameter(torch.empty(config.vocabulary, config.dim))
-        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layers))
+        self.layers = nn.ModuleList(
+            Layer(config, full=(index + 1) % config.full_attention_interval == 0)
+            for index in range(config.layers))
         self.output_norm = RmsNorm(config.dim, config.eps)
+        self.draft = Draft(config) if config.draft_layers else None
         self.register_buffer("table", rope_table(config), persistent=False)
 
     def initialise(self, seed):
@@ -209,16 +239,32 @@ class Model(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         return self
 
-    def forward(self, tokens, parts):
-        """tokens [n]; returns (logits [n, vocabulary], load [layers, experts], mean balance loss)."""
+    def hidden_states(self, tokens, parts, following=()):
+        """tokens [n]; returns (hidden [1 + drafts][n, dim], load [layers, experts], mean balance
+        loss). following: the tokens after each one [n], the tokens after those, ...; for each comes
+        what the draft block knows at them."""
         x = F.embedding(tokens, self.token_embd).float()
         loads, balances = [], []
         for layer in self.layers:
-            x, load, balance = layer(x, parts, self.table, self.dtype)
+            x, load, balance = self.run_layer(layer, x, parts, self.table, self.dtype)
             loads.append(load)
             balances.append(balance)
-        logits = linear(self.output_norm(x), self.output, self.dtype)
-        return logits, torch.stack(loads), torch.stack(balances).mean()
+        hidden = [self.output_norm(x)]
+        for step in following:
+            embedding = F.embedding(step, self.token_embd).float()
+            x = self.draft.combine(hidden[-1], embedding, self.dtype)
+            x, load, balance = self.run_layer(self.draft.layer, x, parts, self.table, self.dtype)
+            hidden.append(self.draft.shared_head_norm(x))
+            loads.append(load)
+            balances.append(balance)
+        return hidden, torch.stack(loads), torch.stack(balances).mean()
+
+    def forward(self, tokens, parts, following=()):
+        """Returns (logits [n, vocabulary], load, balance, logits of each draft); the first draft's are
+        of the token behind `following`'s first."""
+        hidden, load, balance = self.hidden_states(tokens, parts, following)
+        logits, *drafts = (linear(item, self.output, self.dtype) for item in hidden)
+        return logits, load, balance, drafts
 
 
 def gguf_tensors(model):
@@ -226,7 +272,10 @@ def gguf_tensors(model):
     into it here (ssm_a); shapes are PyTorch's, slowest dimension first."""
     norm = "post_attention_norm" if model.config.architecture == "qwen3next" else "ffn_norm"
     output = [("token_embd.weight", model.token_embd)]
-    for index, layer in enumerate(model.layers):
+    layers = list(model.layers)
+    if model.draft is not None:
+        layers.append(model.draft.layer)
+    for index, layer in enumerate(layers):
         prefix = f"blk.{index}."
         for name, parameter in layer.named_parameters():
             name = name.removeprefix("mixer.").removeprefix("moe.")
@@ -240,6 +289,11 @@ def gguf_tensors(model):
             else:
                 name += ".weight"
             output.append((prefix + name, parameter))
+    if model.draft is not None:
+        prefix = f"blk.{len(model.layers)}.nextn."
+        output.append((prefix + "eh_proj.weight", model.draft.eh_proj))
+        for name in ("enorm", "hnorm", "shared_head_norm"):
+            output.append((prefix + name + ".weight", getattr(model.draft, name).weight))
     output.append(("output_norm.weight", model.output_norm.weight))
     output.append(("output.weight", model.output))
     return [(name, tensor.detach()) for name, tensor in output]

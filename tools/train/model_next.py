@@ -22,13 +22,108 @@ def delta_rule_by_steps(q, k, v, beta, g):
     return torch.stack(outputs, 1)
 
 
-def delta_rule(q, k, v, beta, g):
+@torch.library.custom_op("sluice::unit_lower_inverse", mutates_args=())
+def unit_lower_inverse(a: torch.Tensor) -> torch.Tensor:
+    """(1 + a)^-1 for strictly lower triangular a [n, size, size], size a power of two: inverses of
+    diagonal blocks are put together to inverses of blocks twice as large."""
+    size = a.shape[-1]
+    index = torch.arange(size, device=a.device)
+    inverse = torch.eye(size, dtype=a.dtype, device=a.device).expand_as(a)
+    block = 1
+    while block < size:
+        pair = index // (2 * block)
+        lower = index // block % 2
+        mask = (pair[:, None] == pair) & (lower[:, None] > lower)
+        inverse = inverse - inverse @ (a * mask) @ inverse
+        block *= 2
+    return inverse.contiguous()
+
+
+@unit_lower_inverse.register_fake
+def _(a):
+    return torch.empty_like(a)
+
+
+def _inverse_context(ctx, inputs, output):
+    ctx.save_for_backward(output)
+
+
+def _inverse_backward(ctx, gradient):
+    across = ctx.saved_tensors[0].transpose(-1, -2)
+    return -(across @ gradient @ across)
+
+
+unit_lower_inverse.register_autograd(_inverse_backward, setup_context=_inverse_context)
+
+
+# An operator of its own: a compiler would unroll the loop, layer by layer.
+@torch.library.custom_op("sluice::chunk_states", mutates_args=())
+def chunk_states(values: torch.Tensor, weights: torch.Tensor, keys: torch.Tensor,
+                 decay: torch.Tensor) -> torch.Tensor:
+    """The state [dk, dv] before each chunk. values [n, chunks, CHUNK, dv], weights and keys
+    [n, chunks, CHUNK, dk], decay [n, chunks]."""
+    n, chunks, _, size = values.shape
+    states = values.new_zeros(n, chunks, keys.shape[-1], size)
+    # Views made at once: the loop is bound by the host, not by the device.
+    before, value, weight = states.unbind(1), values.unbind(1), weights.unbind(1)
+    across, factor = keys.transpose(2, 3).unbind(1), decay[..., None, None].unbind(1)
+    update = torch.empty_like(value[0])
+    for c in range(chunks - 1):
+        torch.baddbmm(value[c], weight[c], before[c], alpha=-1, out=update)
+        torch.mul(before[c], factor[c], out=before[c + 1])
+        before[c + 1].baddbmm_(across[c], update)
+    return states
+
+
+@chunk_states.register_fake
+def _(values, weights, keys, decay):
+    return values.new_empty(values.shape[0], values.shape[1], keys.shape[-1], values.shape[-1])
+
+
+@torch.library.custom_op("sluice::chunk_states_backward", mutates_args=())
+def chunk_states_backward(
+        gradient: torch.Tensor, states: torch.Tensor, values: torch.Tensor, weights: torch.Tensor,
+        keys: torch.Tensor,
+        decay: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    after = F.pad(gradient[:, 1:], (0, 0, 0, 0, 0, 1))  # gradient of the state after each chunk
+    updates = torch.zeros_like(values)
+    behind, change, key = after.unbind(1), updates.unbind(1), keys.unbind(1)
+    across, factor = weights.transpose(2, 3).unbind(1), decay[..., None, None].unbind(1)
+    for c in range(values.shape[1] - 2, -1, -1):
+        if c < values.shape[1] - 2:
+            behind[c].addcmul_(behind[c + 1], factor[c + 1])
+            behind[c].baddbmm_(across[c + 1], change[c + 1], alpha=-1)
+        torch.bmm(key[c], behind[c], out=change[c])
+    update = values - weights @ states
+    return (updates, -updates @ states.transpose(-1, -2), update @ after.transpose(-1, -2),
+            (states * after).sum((-1, -2)))
+
+
+@chunk_states_backward.register_fake
+def _(gradient, states, values, weights, keys, decay):
+    return (torch.empty_like(values), torch.empty_like(weights), torch.empty_like(keys),
+            torch.empty_like(decay))
+
+
+def _states_context(ctx, inputs, output):
+    ctx.save_for_backward(output, *inputs)
+
+
+def _states_backward(ctx, gradient):
+    return chunk_states_backward(gradient.contiguous(), *ctx.saved_tensors)
+
+
+chunk_states.register_autograd(_states_backward, setup_context=_states_context)
+
+
+def delta_rule(q, k, v, beta, g, dtype):
     """q, k [rows, length, heads, dk] (k of length one, q scaled), v [rows, length, heads, dv], beta and
     the logarithm of the decay g <= 0 [rows, length, heads]; returns [rows, length, heads, dv].
 
     Inside a chunk all corrections follow from one triangular system; only the state is handed from
-    chunk to chunk."""
-    rows, length, heads, dk = q.shape
+    chunk to chunk. Products take their inputs as `dtype`, but for those of the system and the states.
+    """
+    rows, length, heads, _ = q.shape
     pad = -length % CHUNK
     if pad:
         q, k, v = (F.pad(x, (0, 0, 0, 0, 0, pad)) for x in (q, k, v))
@@ -36,38 +131,31 @@ def delta_rule(q, k, v, beta, g):
     chunks = (length + pad) // CHUNK
 
     def split(x):
-        return x.reshape(rows, chunks, CHUNK, heads, -1).permute(0, 3, 1, 2, 4)
+        return x.reshape(rows, chunks, CHUNK, heads, -1).permute(0, 3, 1, 2, 4).reshape(
+            rows * heads, chunks, CHUNK, -1)
 
     q, k, v = split(q), split(k), split(v)
     beta, total = split(beta), split(g).cumsum(-2)
     # exp of differences only, all <= 0 below the diagonal: the factors alone would overflow.
     lower = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=q.device).tril()
     decay = (total - total.transpose(-1, -2)).masked_fill(~lower, float("-inf")).exp()
-    system = (beta * (k @ k.transpose(-1, -2)) * decay).tril(-1)
-    right = torch.cat((beta * v, beta * total.exp() * k), -1)
-    solved = torch.linalg.solve_triangular(
-        system + torch.eye(CHUNK, dtype=q.dtype, device=q.device), right, upper=False,
-        unitriangular=True)
-    values, weights = solved[..., :v.shape[-1]], solved[..., v.shape[-1]:]
-    inside = (q @ k.transpose(-1, -2)) * decay
-    q = q * total.exp()
-    last = total[..., -1:, :]
-    k = k * (last - total).exp()
-    last = last.exp()
 
-    state = torch.zeros(rows, heads, dk, v.shape[-1], dtype=q.dtype, device=q.device)
-    outputs = []
-    for c in range(chunks):
-        update = values[:, :, c] - weights[:, :, c] @ state
-        outputs.append(q[:, :, c] @ state + inside[:, :, c] @ update)
-        state = last[:, :, c] * state + k[:, :, c].transpose(-1, -2) @ update
-    output = torch.stack(outputs, 2).permute(0, 2, 3, 1, 4)
-    return output.reshape(rows, length + pad, heads, -1)[:, :length]
+    def product(x, y):
+        return x.to(dtype) @ y.to(dtype)
 
-
-# The loop over chunks would be unrolled by the compiler, layer by layer.
-if hasattr(torch, "compiler"):
-    delta_rule = torch.compiler.disable(delta_rule)
+    across = k.transpose(-1, -2)
+    system = (beta * product(k, across) * decay).tril(-1)
+    inverse = unit_lower_inverse(system.view(-1, CHUNK, CHUNK)).view_as(system)
+    values = product(inverse, beta * v).to(v.dtype)
+    weights = product(inverse, beta * total.exp() * k).to(v.dtype)
+    inside = product(q, across) * decay
+    last = total[:, :, -1:]
+    states = chunk_states(values, weights, (k * (last - total).exp()).contiguous(),
+                          last.exp()[:, :, 0, 0].contiguous())
+    update = values - product(weights, states)
+    output = (product(q * total.exp(), states) + product(inside, update)).to(v.dtype)
+    output = output.view(rows, heads, chunks * CHUNK, -1).transpose(1, 2)
+    return output[:, :length]
 
 
 class GatedDeltaNet(nn.Module):
@@ -112,7 +200,7 @@ class GatedDeltaNet(nn.Module):
                     for item in (q, k))
             q, k = (item.repeat_interleave(group, 2) for item in (q * size ** -0.5, k))
             out = delta_rule(q, k, v, beta[start:end].view(rows, length, -1),
-                             g[start:end].view(rows, length, -1))
+                             g[start:end].view(rows, length, -1), dtype)
             outputs.append(out.reshape(rows * length, value_heads, size))
             start = end
         out = self.ssm_norm(torch.cat(outputs)) * F.silu(gate.view(-1, value_heads, size))

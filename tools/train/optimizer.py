@@ -36,6 +36,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate):
+        """rate: a number, or a tensor of one."""
         for shape, group in self.groups.items():
             gradient = torch.stack([parameter.grad for parameter in group])
             buffer = self.buffers[shape]
@@ -43,7 +44,7 @@ class Muon:
             update = self.orthogonalise(gradient.lerp(buffer, self.momentum))
             scale = 0.2 * max(shape[-2:]) ** 0.5
             for parameter, item in zip(group, update):
-                parameter.mul_(1 - rate * self.decay).add_(item, alpha=-rate * scale)
+                parameter.mul_(1 - rate * self.decay).sub_(item * (rate * scale))
 
 
 class Optimizer:
@@ -54,22 +55,31 @@ class Optimizer:
         for name, parameter in model.named_parameters():
             if parameter.dim() < 2 or name.endswith("ssm_conv1d"):
                 vectors.append(parameter)
-            elif name.startswith("layers.") and "ffn_gate_inp" not in name and "ssm_ba" not in name:
+            elif name.startswith(("layers.", "draft.")) and "ffn_gate_inp" not in name and "ssm_ba" not in name:
                 matrices.append(parameter)
             else:
                 tables.append(parameter)
-        self.rate = rate
+        self.highest = rate
+        # On a GPU a tensor, so that a recorded step can be replayed with another rate.
+        self.rate = torch.zeros((), device=tables[0].device) if fused else 0.0
         self.muon = Muon(matrices)
         self.adam = torch.optim.AdamW(
             [{"params": tables, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-            lr=rate, betas=(0.9, 0.95), eps=1e-10, **({"fused": True} if fused else {}))
+            lr=self.rate, betas=(0.9, 0.95), eps=1e-10,
+            **({"fused": True, "capturable": True} if fused else {}))
 
-    def step(self, factor):
-        """One step at `factor` times the learning rate."""
+    def set_rate(self, factor):
+        """The next steps are made at `factor` times the highest learning rate."""
+        if isinstance(self.rate, torch.Tensor):
+            self.rate.fill_(self.highest * factor)
+            return
+        self.rate = self.highest * factor
         for group in self.adam.param_groups:
-            group["lr"] = self.rate * factor
+            group["lr"] = self.rate
+
+    def step(self):
         self.adam.step()
-        self.muon.step(self.rate * factor)
+        self.muon.step(self.rate)
 
 
 class StraightThrough:

@@ -152,7 +152,7 @@ def keeps_precision(name, tensor):
         part in name for part in ("_norm.weight", "ffn_gate_inp", "ssm_conv1d"))
 
 
-def plan(tensors, layers, mix):
+def plan(tensors, config, mix):
     """{name: type} for mix "bf16", "q8_0" or "q4_k_m"; tensors as of model.gguf_tensors."""
     output, value_index = {}, 0
     value_count = sum(1 for name, _ in tensors if ".attn_v." in name or ".attn_qkv." in name)
@@ -167,7 +167,7 @@ def plan(tensors, layers, mix):
                 kind = Q6_K if more_bits(value_index, value_count) else Q4_K
                 value_index += 1
             elif ".ffn_down" in name:
-                kind = Q6_K if more_bits(int(name.split(".")[1]), layers) else Q4_K
+                kind = Q6_K if more_bits(int(name.split(".")[1]), config.layers + config.draft_layers) else Q4_K
             if tensor.shape[-1] % BLOCK[kind] != 0:
                 kind = Q8_0
         output[name] = kind

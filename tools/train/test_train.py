@@ -102,5 +102,36 @@ class GgufWriter(unittest.TestCase):
         self.assertEqual(data[-32:-28], b"\x02" * 4)
 
 
+def has_torch():
+    try:
+        import torch
+    except ImportError:
+        return False
+    return hasattr(torch.library, "custom_op")
+
+
+@unittest.skipUnless(has_torch(), "needs PyTorch 2.4")
+class DeltaRule(unittest.TestCase):
+    def test_chunks_give_what_steps_give(self):
+        import torch
+        from model_next import delta_rule, delta_rule_by_steps
+        torch.manual_seed(1)
+        size = (2, 100, 3)
+
+        def random(*shape):
+            return torch.randn(*shape, dtype=torch.double)
+
+        q, k = (torch.nn.functional.normalize(random(*size, 16), dim=-1) for _ in range(2))
+        inputs = [item.requires_grad_() for item in (
+            q / 4, k, random(*size, 24), random(*size).sigmoid(), -random(*size).exp() / 10)]
+        weight = random(*size, 24)
+        results = []
+        for output in (delta_rule(*inputs, torch.double), delta_rule_by_steps(*inputs)):
+            gradients = torch.autograd.grad((output * weight).sum(), inputs)
+            results.append((output.detach(), *gradients))
+        for got, wanted in zip(*results):
+            self.assertLess(float((got - wanted).abs().max()), 1e-12)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -30,6 +30,7 @@ void convolve(const Kernels& kernels, const sluice_recurrent_span& span, const f
     kernels.conv_silu(window, weight + first, channels, taps, count,
                       out + (span.first_row + r) * channels + first);
   }
+  if (span.keep) return;
   // Oldest first: a row that is still read lies behind the one that is written.
   for (int64_t j = 0; j + 1 < taps; ++j)
     std::copy_n(input(span.rows - (taps - 1) + j), count, memory + j * channels);
@@ -99,6 +100,11 @@ void run_head(const Kernels& kernels, const Delta& delta, const sluice_recurrent
   const int64_t strip = int64_t{h.key_dim} * kDeltaStrip;
   float* state = span.state + head * h.key_dim * h.value_dim + begin * strip;
   if (span.position == 0) std::fill_n(state, (end - begin) * strip, 0.0f);
+  if (span.keep) {
+    thread_local std::vector<float> copy;
+    copy.assign(state, state + (end - begin) * strip);
+    state = copy.data();
+  }
   for (int64_t r = 0; r < span.rows; r += kTokens) {
     const int64_t count = std::min(kTokens, span.rows - r), first = span.first_row + r;
     prepare(kernels, delta, head, first, count, prepared);

@@ -129,6 +129,23 @@ TEST(ShortConv, SpansDoNotSeeOneAnother) {
   EXPECT_TRUE(std::isnan(none.conv[0]));  // no rows, no change
 }
 
+// A span that keeps its memory gives the same outputs.
+TEST(ShortConv, KeepsItsMemory) {
+  const Backend backend = open_cpu(2);
+  const Conv c = random_conv(4, 100, 20);
+  Memory memory(300, 0), other(300, 0);
+  run_conv(backend, c, memory, 0, 9);
+  other.conv = memory.conv;
+  sluice_recurrent_span span = memory.span(0, 11, 9);
+  span.keep = 1;
+  std::vector<float> out(1100);
+  backend->short_conv(backend.get(), &span, 1, c.x.data() + 900, c.weight.data(), 4, 100,
+                      out.data());
+  EXPECT_EQ(memory.conv, other.conv);
+  EXPECT_EQ(out, run_conv(backend, c, other, 9, 11));
+  EXPECT_NE(memory.conv, other.conv);
+}
+
 // --- delta rule ---
 
 DeltaInput random_input(const sluice_delta_heads& heads, int64_t rows, uint32_t seed = 1) {
@@ -394,6 +411,25 @@ TEST(Gates, RowGate) {
     double sum = 0;
     for (size_t i = 0; i < dim; ++i) sum += double{weight[i]} * row(x, r, dim)[i];
     EXPECT_NEAR(out[static_cast<size_t>(r)], 1 / (1 + std::exp(-sum)), 1e-6);
+  }
+}
+
+TEST(DeltaRule, KeepsItsMemory) {
+  for (const std::string& level : levels()) {
+    const Backend backend = open_cpu(2, level);
+    const DeltaInput in = random_input({2, 4, 16, 64}, 40);
+    Memory memory = memory_for(in);
+    run_delta(backend, in, memory, 0, 5);
+    Memory other = memory;
+    sluice_recurrent_span span = memory.span(0, 35, 5);
+    span.keep = 1;
+    std::vector<float> out(static_cast<size_t>(35 * in.values()));
+    backend->delta_rule(backend.get(), &span, 1, &in.heads, in.qkv.data() + 5 * in.channels(),
+                        in.ba.data() + 5 * 2 * in.heads.value_heads, in.a.data(), in.bias.data(),
+                        in.eps, out.data());
+    EXPECT_EQ(memory.state, other.state) << level;
+    EXPECT_EQ(out, run_delta(backend, in, other, 5, 35)) << level;
+    EXPECT_NE(memory.state, other.state) << level;
   }
 }
 

@@ -17,8 +17,14 @@ using test::TinyEngine;
 
 // What sessions take is what the plan says.
 TEST(SessionMemory, IsWhatSessionsTake) {
-  for (const char* architecture : {"qwen3", "qwen3moe", "qwen3next"}) {
-    TinyEngine engine(tiny_model(1, architecture));
+  const std::pair<const char*, test::TestModel> models[] = {
+      {"qwen3", tiny_model(1, "qwen3")},
+      {"qwen3moe", tiny_model(1, "qwen3moe")},
+      {"qwen3next", tiny_model(1, "qwen3next")},
+      {"qwen3next with a draft block", test::drafting_model()}};
+  for (const auto& [name, tiny] : models) {
+    const std::string architecture = name;
+    TinyEngine engine(tiny);
     for (const CacheTypes& types :
          {CacheTypes{Type::kF16, Type::kF16}, CacheTypes{Type::kF32, Type::kBF16},
           CacheTypes{Type::kQ8_0, Type::kQ4_0}, CacheTypes{Type::kQ5_1, Type::kIQ4_NL}})
@@ -27,10 +33,12 @@ TEST(SessionMemory, IsWhatSessionsTake) {
             session_memory(engine->model().config(), positions, types, CheckpointOptions{});
         auto session = Session::create(*engine, positions, types);
         ASSERT_TRUE(session) << session.error().message;
-        EXPECT_EQ(session->bytes(), plan.cache + plan.states) << architecture << " " << positions;
+        EXPECT_EQ(session->bytes(), plan.cache + plan.states + plan.ahead)
+            << architecture << " " << positions;
+        EXPECT_EQ(plan.ahead > 0, architecture.ends_with("draft block"));
         session->keep_checkpoints({});
         EXPECT_EQ(session->checkpoints().limit(), plan.checkpoints);
-        EXPECT_EQ(plan.checkpoints > 0, std::string(architecture) == "qwen3next");
+        EXPECT_EQ(plan.checkpoints > 0, architecture.starts_with("qwen3next"));
         // With logits, as at the end of a prompt.
         ASSERT_TRUE(session->reuse(std::vector<int32_t>(static_cast<size_t>(positions), 7)));
         if (positions >= 16) {

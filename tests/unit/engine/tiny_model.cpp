@@ -2,6 +2,7 @@
 #include "tiny_model.h"
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 
 #include "text/byte_alphabet.h"
@@ -59,9 +60,7 @@ void add_vocabulary(TestModel& model) {
 
 }  // namespace
 
-TestModel tiny_model(uint32_t seed, const std::string& architecture) {
-  ModelShape shape;
-  shape.architecture = architecture;
+static TestModel with_vocabulary(ModelShape shape, uint32_t seed) {
   shape.vocabulary = kRows;
   shape.context = 128;
   TestModel model = random_model(shape, seed);
@@ -69,11 +68,21 @@ TestModel tiny_model(uint32_t seed, const std::string& architecture) {
   return model;
 }
 
+TestModel tiny_model(uint32_t seed, const std::string& architecture) {
+  ModelShape shape;
+  shape.architecture = architecture;
+  return with_vocabulary(shape, seed);
+}
+
+TestModel drafting_model(uint32_t seed) {
+  return with_vocabulary(drafting(), seed);
+}
+
 // Layers that add nothing, and output rows that are the embedding of the token before.
-TestModel scripted_model(const std::vector<int32_t>& script) {
-  TestModel model = tiny_model();
+static TestModel follow_script(TestModel model, const std::vector<int32_t>& script) {
   for (TestTensor& tensor : model.tensors)
     if (tensor.name.find("attn_output") != std::string::npos ||
+        tensor.name.find("ssm_out") != std::string::npos ||
         tensor.name.find("ffn_down") != std::string::npos)
       std::ranges::fill(tensor.values, 0.0f);
   std::ranges::fill(model.tensor("output_norm.weight").values, 1.0f);
@@ -86,15 +95,43 @@ TestModel scripted_model(const std::vector<int32_t>& script) {
   return model;
 }
 
-TestModel scripted_model(std::string_view text) {
+TestModel scripted_model(const std::vector<int32_t>& script) {
+  return follow_script(tiny_model(), script);
+}
+
+static std::vector<int32_t> script_of(std::string_view text) {
   std::vector<int32_t> script = bytes_as_tokens(text);
   script.push_back(kTurnEnd);
-  return scripted_model(script);
+  return script;
+}
+
+TestModel scripted_model(std::string_view text) {
+  return scripted_model(script_of(text));
+}
+
+TestModel scripted_drafting_model(std::string_view text, std::string_view mistakes) {
+  TestModel model = follow_script(drafting_model(), script_of(text));
+  // The block passes the next token's embedding on, as the layers do.
+  TestTensor& project = model.tensor("blk.2.nextn.eh_proj.weight");
+  std::ranges::fill(project.values, 0.0f);
+  for (int64_t row = 0; row < project.shape[1]; ++row)
+    project.values[static_cast<size_t>(row * project.shape[0] + row)] = 1;
+  for (const char* norm : {"enorm", "shared_head_norm"})
+    std::ranges::fill(model.tensor(std::string("blk.2.nextn.") + norm + ".weight").values, 1.0f);
+  TestTensor own = model.tensor("token_embd.weight");
+  own.name = "blk.2.nextn.embed_tokens.weight";
+  for (const int32_t token : bytes_as_tokens(mistakes)) {
+    const auto row = own.values.begin() + token * own.shape[0];
+    std::transform(row, row + own.shape[0], row, std::negate<>());
+  }
+  model.tensors.push_back(std::move(own));
+  return model;
 }
 
 TinyEngine::TinyEngine(const TestModel& model, engine::EngineOptions options) {
   options.model_path = model.write(folder_.path());
   if (options.threads == 0) options.threads = 2;
+  options.drafts = true;
   auto loaded = engine::Engine::load(options);
   if (!loaded) throw std::runtime_error(loaded.error().message);
   engine_ = std::move(*loaded);

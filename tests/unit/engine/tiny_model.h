@@ -23,10 +23,15 @@ inline constexpr int64_t kRows = 271;
 
 // Random weights, the vocabulary and a ChatML template.
 TestModel tiny_model(uint32_t seed = 1, const std::string& architecture = "qwen3moe");
+// With recurrent layers, and a block for multi-token prediction that guesses at random.
+TestModel drafting_model(uint32_t seed = 1);
 
 // A model whose greedy answer is known: after script[i] comes script[i + 1], whatever stood before.
 // The tokens must differ from one another.
 TestModel scripted_model(const std::vector<int32_t>& script);
+// The same with recurrent layers and a block that always guesses right, but for what comes behind
+// the tokens of `mistakes`.
+TestModel scripted_drafting_model(std::string_view text, std::string_view mistakes = "");
 // `text` byte by byte, then <|im_end|>. Its bytes must differ from one another.
 TestModel scripted_model(std::string_view text);
 

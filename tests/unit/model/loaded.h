@@ -22,7 +22,7 @@ class Loaded {
  public:
   explicit Loaded(const test::TestModel& model, int threads = 2, int parts = 1,
                   const sluice_backend_api* api = cpu::cpu_backend(),
-                  const ExpertOptions& experts = {}) {
+                  const ExpertOptions& experts = {}, bool drafts = true) {
     auto backend = compute::Backend::open(api, {threads, ""});
     if (!backend) throw std::runtime_error(backend.error().message);
     backend_ = std::make_unique<compute::Backend>(std::move(*backend));
@@ -30,7 +30,7 @@ class Loaded {
     auto file = gguf::Gguf::open(model.write(folder.path(), "model", parts));
     if (!file) throw std::runtime_error(file.error().message);
     file_ = std::make_unique<gguf::Gguf>(std::move(*file));
-    auto loaded = load_model(*file_, {}, *backend_, experts);
+    auto loaded = load_model(*file_, {}, *backend_, experts, drafts);
     if (!loaded) throw std::runtime_error(loaded.error().message);
     model_ = std::move(*loaded);
   }

@@ -142,6 +142,12 @@ ModelShape hybrid() {
   return shape;
 }
 
+ModelShape drafting() {
+  ModelShape shape = hybrid();
+  shape.draft_layers = 1;
+  return shape;
+}
+
 TestModel random_model(const ModelShape& s, uint32_t seed) {
   TestModel model;
   const std::string& a = s.architecture;
@@ -152,7 +158,7 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
   const auto count = [&](const char* key, int64_t value) {
     model.set(a + "." + key, static_cast<uint32_t>(value));
   };
-  count("block_count", s.layers);
+  count("block_count", s.layers + s.draft_layers);
   count("context_length", s.context);
   count("embedding_length", s.dim);
   count("feed_forward_length", s.hidden);
@@ -179,6 +185,7 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
     count("ssm.inner_size", values);
     count("expert_shared_feed_forward_length", s.shared_hidden);
     count("rope.dimension_count", s.head_dim / 4);
+    if (s.draft_layers > 0) count("nextn_predict_layers", s.draft_layers);
   }
 
   const auto add = [&](const std::string& name, std::vector<int64_t> shape, float scale,
@@ -195,10 +202,10 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
     add(name, std::move(shape), scale);
   };
   add("token_embd.weight", {s.dim, s.vocabulary}, 1);
-  for (int64_t n = 0; n < s.layers; ++n) {
+  for (int64_t n = 0; n < s.layers + s.draft_layers; ++n) {
     const std::string p = "blk." + std::to_string(n) + ".";
     add(p + "attn_norm.weight", {s.dim}, 0.2f, 1);
-    if (next && (n + 1) % s.attention_interval != 0) {
+    if (next && n < s.layers && (n + 1) % s.attention_interval != 0) {
       matrix(p + "attn_qkv.weight", {s.dim, channels});
       matrix(p + "attn_gate.weight", {s.dim, values});
       matrix(p + "ssm_ba.weight", {s.dim, 2 * s.value_heads});
@@ -232,6 +239,10 @@ TestModel random_model(const ModelShape& s, uint32_t seed) {
       matrix(p + "ffn_up.weight", {s.dim, s.hidden});
       matrix(p + "ffn_down.weight", {s.hidden, s.dim});
     }
+    if (n < s.layers) continue;
+    matrix(p + "nextn.eh_proj.weight", {2 * s.dim, s.dim});
+    for (const char* norm : {"enorm", "hnorm", "shared_head_norm"})
+      add(p + "nextn." + norm + ".weight", {s.dim}, 0.2f, 1);
   }
   add("output_norm.weight", {s.dim}, 0.2f, 1);
   matrix("output.weight", {s.dim, s.vocabulary});

@@ -33,10 +33,13 @@ struct ModelShape {
   int64_t key_dim = 16;
   int64_t value_dim = 32;
   int64_t shared_hidden = 32;
+  int64_t draft_layers = 0;  // 1: and a block for multi-token prediction
 };
 
 // A model of architecture qwen3next: a recurrent layer, then one with attention.
 ModelShape hybrid();
+// The same with a block for multi-token prediction.
+ModelShape drafting();
 
 struct TestTensor {
   std::string name;
