@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -244,6 +245,22 @@ Status start_trace(const engine::Engine& engine, const std::string& path,
   return {};
 }
 
+// How the experts came and went, where they do: of the whole run so far.
+void tell_experts(const engine::Engine& engine) {
+  if (engine.plan().all_experts()) return;
+  const residency::CacheStatistics s = engine.model().experts().statistics();
+  const double gibibytes = static_cast<double>(s.bytes_read) / (uint64_t{1} << 30);
+  const double reading = std::chrono::duration<double>(s.reading).count();
+  const double stalled = std::chrono::duration<double>(s.stalled).count();
+  std::fprintf(stderr, "%s\n",
+               fmt::format("[ Experts: {:.1f} % of {} were in memory | read {:.2f} GiB at {:.2f} "
+                           "GiB/s | waited {:.2f} s ]",
+                           100.0 * static_cast<double>(s.hits) /
+                               static_cast<double>(std::max<uint64_t>(1, s.requests)),
+                           s.requests, gibibytes, reading > 0 ? gibibytes / reading : 0.0, stalled)
+                   .c_str());
+}
+
 // What the session takes, for those who want to know (-lv 3); a warning where there is no room for
 // what makes follow-up turns fast.
 void tell_memory(const engine::Session& session, const RunOptions& options) {
@@ -305,21 +322,8 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   if (result->reason == engine::FinishReason::kContext)
     line += fmt::format(" | stopped: the context of {} is full, see -c", session.capacity());
   if (result->reason == engine::FinishReason::kCancelled) line += " | stopped on request";
+  tell_experts(session.engine());
   std::fprintf(stderr, "%s ]\n", line.c_str());
-  const residency::CacheStatistics experts = session.engine().model().experts().statistics();
-  if (experts.bytes_read > 0 && session.engine().model().config().experts > 0) {
-    const auto seconds = [](std::chrono::nanoseconds time) {
-      return std::chrono::duration<double>(time).count();
-    };
-    std::fprintf(
-        stderr,
-        "[ Experts: %.1f %% of %llu in memory | read %.2f GiB at %.2f GiB/s | waited %.2f s ]\n",
-        100.0 * static_cast<double>(experts.hits) / static_cast<double>(experts.requests),
-        static_cast<unsigned long long>(experts.requests),
-        static_cast<double>(experts.bytes_read) / (1 << 30),
-        static_cast<double>(experts.bytes_read) / (1 << 30) / seconds(experts.reading),
-        seconds(experts.stalled));
-  }
   return result;
 }
 
