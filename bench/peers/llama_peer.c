@@ -24,7 +24,8 @@ struct options {
   int prompt, generate, depth, repetitions, threads, batch, ubatch;
   const char* type_k;
   const char* type_v;
-  int flash;  // -1: its own choice
+  int flash;   // -1: its own choice
+  int repack;  // weights to another layout in memory of their own
 };
 
 static void die(const char* what, const char* detail) {
@@ -41,7 +42,7 @@ static int number(const char* flag, const char* text) {
 
 static struct options parse(int argc, char** argv) {
   struct options o = {.repetitions = 1, .threads = 1, .batch = 2048, .ubatch = 512,
-                      .type_k = "f16",  .type_v = "f16", .flash = -1};
+                      .type_k = "f16",  .type_v = "f16", .flash = -1, .repack = 1};
   for (int i = 1; i < argc; i += 2) {
     const char* flag = argv[i];
     if (i + 1 >= argc) die("a flag without its value", flag);
@@ -59,6 +60,7 @@ static struct options parse(int argc, char** argv) {
     else if (!strcmp(flag, "-ctk")) o.type_k = value;
     else if (!strcmp(flag, "-ctv")) o.type_v = value;
     else if (!strcmp(flag, "-fa")) o.flash = number(flag, value);
+    else if (!strcmp(flag, "--repack")) o.repack = number(flag, value);
     else if (!strcmp(flag, "-o")) continue;  // json is all there is
     else if (!strcmp(flag, "-pg")) {
       if (sscanf(value, "%d,%d", &o.prompt, &o.generate) != 2) die("not two numbers", flag);
@@ -160,7 +162,9 @@ int main(int argc, char** argv) {
   load_libraries(&o);
   llama_backend_init();
 
-  struct llama_model* model = llama_model_load_from_file(o.model, llama_model_default_params());
+  struct llama_model_params load = llama_model_default_params();
+  load.use_extra_bufts = o.repack != 0;
+  struct llama_model* model = llama_model_load_from_file(o.model, load);
   if (!model) die("cannot load", o.model);
   const int vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
 

@@ -222,6 +222,8 @@ def main():
         theirs = shlex.split(arguments.peer_command)
     else:
         theirs = install.install(arguments.folder) + (["--cpu", arguments.peer_isa] if arguments.peer_isa else [])
+        if arguments.memory:  # repacked weights lie in memory that cannot be dropped: the limit would kill it
+            theirs += ["--repack", "0"]
     ours = [str(arguments.sluice), "bench"] + (["--isa", arguments.isa] if arguments.isa else [])
     runner = Runner(arguments)
     try:
