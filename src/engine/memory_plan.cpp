@@ -2,7 +2,6 @@
 #include "engine/memory_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 
 #include "engine/session_memory.h"
@@ -28,45 +27,23 @@ bool is_loaded(const std::string& name, const model::Config& config) {
          std::atoll(name.c_str() + 4) < config.layers + config.draft_layers;
 }
 
-// Bytes of slots for `layers` in which one expert's parts have the given bytes.
-uint64_t slot_bytes(const std::array<uint64_t, residency::kParts>& parts) {
-  uint64_t bytes = 0;
-  for (const uint64_t part : parts) bytes += storage::slot_bytes(part, storage::kMaxAlignment);
-  return bytes;
-}
-
-struct Experts {
-  uint64_t all = 0;    // slots for every expert
-  uint64_t least = 0;  // what a cache cannot do without
-  uint64_t token = 0;  // slots for one token's
-};
-
-// From the tensors' sizes alone. The layers' stacks are found by name, as the loader does.
-Experts expert_memory(const gguf::Gguf& file, const model::Config& config) {
-  Experts result;
-  std::vector<std::array<uint64_t, residency::kParts>> sizes;
-  if (config.experts == 0) return result;
-  const auto count = static_cast<uint64_t>(config.experts);
+// The experts' sizes alone, from the tensors that the loader will look for.
+residency::ExpertTable expert_sizes(const gguf::Gguf& file, const model::Config& config) {
+  residency::ExpertTable table;
+  if (config.experts == 0) return table;
+  const auto count = static_cast<size_t>(config.experts);
   for (int64_t n = 0; n < config.layers + config.draft_layers; ++n) {
-    const std::string prefix = fmt::format("blk.{}.ffn_", n);
-    const gguf::Tensor* down = file.find_tensor(prefix + "down_exps.weight");
-    if (!down) break;
-    std::array<uint64_t, residency::kParts> parts{0, 0, down->bytes / count};
-    if (const gguf::Tensor* joint = file.find_tensor(prefix + "gate_up_exps.weight"))
-      parts[residency::kGate] = parts[residency::kUp] = joint->bytes / count / 2;
-    if (const gguf::Tensor* gate = file.find_tensor(prefix + "gate_exps.weight"))
-      parts[residency::kGate] = gate->bytes / count;
-    if (const gguf::Tensor* up = file.find_tensor(prefix + "up_exps.weight"))
-      parts[residency::kUp] = up->bytes / count;
-    const uint64_t bytes = slot_bytes(parts);
-    result.all += count * bytes;
-    result.token += static_cast<uint64_t>(config.experts_used) * bytes;
-    if (std::find(sizes.begin(), sizes.end(), parts) == sizes.end()) {
-      sizes.push_back(parts);
-      result.least += std::min(count, 2 * static_cast<uint64_t>(config.experts_used)) * bytes;
-    }
+    const auto part = [&](const char* name, uint64_t of = 1) -> residency::ByteRange {
+      const gguf::Tensor* tensor = file.find_tensor(fmt::format("blk.{}.ffn_{}", n, name));
+      return {.bytes = static_cast<uint32_t>(tensor ? tensor->bytes / count / of : 0)};
+    };
+    const residency::ByteRange joint = part("gate_up_exps.weight", 2);
+    const residency::ExpertRanges expert{joint.bytes > 0 ? joint : part("gate_exps.weight"),
+                                         joint.bytes > 0 ? joint : part("up_exps.weight"),
+                                         part("down_exps.weight")};
+    table.layers.emplace_back().experts.assign(count, expert);
   }
-  return result;
+  return table;
 }
 
 // Measured: the program and its libraries, then per entry of the vocabulary, then what a batch's
@@ -88,9 +65,8 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   plan.budget = request.budget;
   for (const gguf::Tensor& tensor : file.tensors())
     if (is_loaded(tensor.name, config) && !is_expert(tensor.name)) plan.weights += tensor.bytes;
-  const Experts experts = expert_memory(file, config);
-  plan.experts = experts.all;
-  plan.used = config.experts_used;
+  const residency::ExpertTable experts = expert_sizes(file, config);
+  plan.experts = residency::ExpertCache::full_bytes(experts);
   plan.buffers = buffer_bytes(config, request.ubatch);
   const auto session_of = [&](int64_t context) {
     const SessionMemory memory =
@@ -103,13 +79,17 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   // Nobody asked for the longest context: it must not crowd out the experts.
   if (request.context == 0)
     while (plan.context > kLeastContext && plan.session > request.budget / 8 &&
-           fixed + plan.session + experts.all > request.budget) {
+           fixed + plan.session + plan.experts > request.budget) {
       plan.context = std::max(kLeastContext, plan.context / 2);
       plan.session = session_of(plan.context);
     }
 
   // A token's experts must be there together, or every token would read all of its experts.
-  const uint64_t least = std::max(experts.least, std::min(experts.token, experts.all));
+  const auto used = static_cast<int32_t>(config.experts_used);
+  const uint64_t token = config.experts > 0 ? plan.experts / static_cast<uint64_t>(config.experts) *
+                                                  static_cast<uint64_t>(used)
+                                            : 0;
+  const uint64_t least = std::max(residency::ExpertCache::least_bytes(experts, used), token);
   const uint64_t needed = fixed + plan.session + least;
   if (needed > request.budget) {
     std::string remedy = fmt::format("--ram {:.1f}G", gibibytes(needed) + 0.05);
@@ -124,7 +104,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
         path, gibibytes(request.budget), gibibytes(plan.weights), gibibytes(least), plan.context,
         gibibytes(plan.session), gibibytes(plan.buffers), remedy);
   }
-  plan.cache = std::min(experts.all, request.budget - fixed - plan.session);
+  plan.cache = std::min(plan.experts, request.budget - fixed - plan.session);
   return plan;
 }
 

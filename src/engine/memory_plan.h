@@ -30,7 +30,6 @@ struct MemoryPlan {
   uint64_t session = 0;  // keys and values of the context, states, checkpoints
   uint64_t buffers = 0;  // activations, vocabulary, the program itself
   int64_t context = 0;
-  int64_t used = 0;  // one token's experts
 
   uint64_t total() const { return weights + cache + session + buffers; }
   bool all_experts() const { return cache == experts; }

@@ -18,8 +18,6 @@ TransferQueue::TransferQueue(std::unique_ptr<storage::ReadQueue> queue, uint32_t
     : queue_(std::move(queue)),
       alignment_(queue_->alignment()),
       piece_bytes_(piece_bytes),
-      direct_(queue_->direct()),
-      engine_(queue_->name()),
       arrived_(std::move(arrived)),
       idle_(std::move(idle)) {
   SLUICE_CHECK(piece_bytes_ > 0 && piece_bytes_ % alignment_ == 0, "pieces are aligned");
@@ -107,7 +105,6 @@ void TransferQueue::complete(const storage::Completion& completion) {
   if (active.status) {
     const std::lock_guard<std::mutex> lock(mutex_);
     statistics_.bytes += active.transfer.window.bytes;
-    statistics_.reads += storage::piece_count(active.transfer.window, piece_bytes_);
   }
   arrived_(active.transfer, std::move(active.status));
   active.status = {};

@@ -3,9 +3,7 @@
 // which they were asked for. When there is nothing left to start it asks what could be read ahead.
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -47,8 +45,6 @@ class TransferQueue {
   TransferQueue& operator=(const TransferQueue&) = delete;
 
   uint32_t alignment() const { return alignment_; }
-  bool direct() const { return direct_; }
-  std::string_view engine() const { return engine_; }
 
   // In the order given, behind what was added before and ahead of what idle() answers.
   void add(std::span<const Transfer> transfers);
@@ -57,7 +53,6 @@ class TransferQueue {
 
   struct Statistics {
     uint64_t bytes = 0;                // read
-    uint64_t reads = 0;                // requests to the disk
     std::chrono::nanoseconds busy{0};  // time with at least one read under way
   };
   Statistics statistics() const;
@@ -76,8 +71,6 @@ class TransferQueue {
   std::unique_ptr<storage::ReadQueue> queue_;
   const uint32_t alignment_;
   const uint32_t piece_bytes_;
-  const bool direct_;
-  const std::string_view engine_;
   const Arrived arrived_;
   const Idle idle_;
 
