@@ -6,6 +6,7 @@
 #include <chrono>
 #include <ctime>
 #include <limits>
+#include <optional>
 #include <thread>
 
 #include "apps/bench_output.h"
@@ -67,16 +68,20 @@ class Loaded {
 
   Result<engine::Bench*> prepare(const BenchCase& one) {
     const std::vector<std::string> model = {one.value("model_filename"), one.value("isa"),
-                                            one.value("n_threads")};
+                                            one.value("n_threads"),      one.value("n_gpu_layers"),
+                                            one.value("n_cpu_moe"),      one.value("main_gpu")};
     if (model != model_) {
       bench_.reset();
       engine_.reset();
       options_.model_path = model[0];
       options_.isa = model[1] == "auto" ? "" : model[1];
       options_.threads = static_cast<int>(one.integer("n_threads"));
+      options_.gpu_layers = static_cast<int>(std::max<int64_t>(one.integer("n_gpu_layers"), -1));
+      options_.cpu_moe_layers = static_cast<int>(one.integer("n_cpu_moe"));
+      options_.device = static_cast<int>(one.integer("main_gpu"));
       const auto start = std::chrono::steady_clock::now();
       SLUICE_ASSIGN(engine_, engine::Engine::load(options_));
-      if (engine_->plan().all_experts()) SLUICE_TRY(engine_->model().experts().wait_until_full());
+      SLUICE_TRY(engine_->wait_until_loaded());
       load_ns_ = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                            std::chrono::steady_clock::now() - start)
                                            .count());
@@ -149,7 +154,8 @@ Status bench_command(const Arguments& arguments) {
   init_logging(request.common.verbosity);
   const std::vector<BenchCase> cases = bench_cases(request);
   const BuildInfo build = build_info();
-  Report report(request, {build.commit, build.number, SLUICE_VERSION, cpu_name(), "CPU"});
+  BenchMachine machine{build.commit, build.number, SLUICE_VERSION, cpu_name(), "CPU", ""};
+  std::optional<Report> report;
   Loaded loaded(request, cases);
 
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -161,7 +167,13 @@ Status bench_command(const Arguments& arguments) {
     };
     tell("starting");
     SLUICE_ASSIGN(engine::Bench* const bench, loaded.prepare(one));
-    if (i == 0) SLUICE_TRY(report.header(request));
+    if (i == 0) {
+      const compute::Backend& backend = loaded.engine().backend();
+      machine.backends = backend.name();
+      if (!backend->host_memory) machine.gpu = backend.describe();
+      report.emplace(request, machine);
+      SLUICE_TRY(report->header(request));
+    }
     if (request.delay > 0) std::this_thread::sleep_for(std::chrono::seconds(request.delay));
     BenchRecord record;
     record.what = one;
@@ -170,11 +182,14 @@ Status bench_command(const Arguments& arguments) {
     record.load_ns = loaded.load_ns();
     record.time = utc_now();
     SLUICE_ASSIGN(record.samples_ns, bench->run(one.test, bench_options(request, one, tell)));
-    SLUICE_TRY(report.test(record));
+    SLUICE_TRY(report->test(record));
   }
   // llama-bench prints the frame of an empty table too.
-  if (cases.empty()) SLUICE_TRY(report.header(request));
-  return report.footer();
+  if (cases.empty()) {
+    report.emplace(request, machine);
+    SLUICE_TRY(report->header(request));
+  }
+  return report->footer();
 }
 
 }  // namespace sluice::apps

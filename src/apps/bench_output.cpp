@@ -43,7 +43,7 @@ Fields common_fields(const BenchMachine& machine, const BenchRecord& r) {
   add("build_commit", Kind::kText, machine.commit);
   add("build_number", Kind::kInteger, std::to_string(machine.number));
   add("cpu_info", Kind::kText, machine.cpu);
-  add("gpu_info", Kind::kText, "");
+  add("gpu_info", Kind::kText, machine.gpu);
   add("backends", Kind::kText, machine.backends);
   parameter("model_filename", Kind::kText);
   add("model_type", Kind::kText, r.model.name);

@@ -19,6 +19,7 @@ struct BenchMachine {
   std::string version;
   std::string cpu;
   std::string backends;  // "CPU"
+  std::string gpu;       // what it is, where there is one
 };
 
 struct BenchRecord {

@@ -171,8 +171,20 @@ std::vector<BenchParameter> make_parameters() {
   add({"isa", "--isa", {}, "LEVEL", "instruction set levels of the CPU kernels", "auto", texts});
   add({"fit_target", "--fit-target", {"-fitt"}, "MIB", "no effect", "0", integers(0)});
   add({"fit_min_ctx", "--fit-ctx", {"-fitc"}, "N", "no effect", "0", integers(0)});
-  add({"n_gpu_layers", "--n-gpu-layers", {"-ngl"}, "N", "no effect", "-1", integers(-kMost)});
-  add({"n_cpu_moe", "--n-cpu-moe", {"-ncmoe"}, "N", "no effect", "0", integers(0)});
+  add({"n_gpu_layers",
+       "--n-gpu-layers",
+       {"-ngl"},
+       "N",
+       "0: without a GPU; -1: with one that can; more: with one",
+       "-1",
+       integers(-kMost)});
+  add({"n_cpu_moe",
+       "--n-cpu-moe",
+       {"-ncmoe"},
+       "N",
+       "experts of the first N layers stay out of the GPU's memory",
+       "0",
+       integers(0)});
   add({"split_mode",
        "--split-mode",
        {"-sm"},
@@ -194,7 +206,7 @@ std::vector<BenchParameter> make_parameters() {
        "no effect",
        "auto",
        choices({"on", "auto", "off"})});
-  add({"main_gpu", "--main-gpu", {"-mg"}, "N", "no effect", "0", integers(0)});
+  add({"main_gpu", "--main-gpu", {"-mg"}, "N", "which GPU", "0", integers(0)});
   add({"devices",
        "--device",
        {"-dev"},
@@ -360,8 +372,8 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
        "no effect; -lm dio or none",
        appending(r, mode, load_mode("dio", "none"))});
   for (Flag& flag : model_flags(r.common))
-    for (const char* name : {"--ram", "--rope-scaling", "--rope-scale", "--rope-freq-base",
-                             "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
+    for (const char* name : {"--ram", "--vram", "--rope-scaling", "--rope-scale",
+                             "--rope-freq-base", "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
       if (flag.name == name) {
         add(std::move(flag));
         break;

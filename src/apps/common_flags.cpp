@@ -96,6 +96,9 @@ std::vector<Flag> model_flags(CommonOptions& o) {
     else
       std::fprintf(stderr, "%s\n", engine::describe(plan).c_str());
   };
+  e.on_device_plan = [](const engine::DevicePlan& plan, const engine::MemoryPlan& memory) {
+    std::fprintf(stderr, "%s\n", engine::describe(plan, memory.context).c_str());
+  };
   const auto sizes = std::make_shared<BatchSizes>();
   return {
       {"--model",
@@ -151,6 +154,49 @@ std::vector<Flag> model_flags(CommonOptions& o) {
        "memory that the process may use, e.g. 12G; 0: what is free, less a margin",
        [&e](const std::string& text) -> Status {
          SLUICE_ASSIGN(e.ram_bytes, parse_size(text));
+         return {};
+       }},
+      {"--gpu-layers",
+       {"-ngl", "--n-gpu-layers"},
+       "N_GPU_LAYERS",
+       "N|auto|all",
+       "0: without a GPU; auto: with one that can; else with one or not at all",
+       [&e](const std::string& text) -> Status {
+         if (text == "auto") {
+           e.gpu_layers = -1;
+           return {};
+         }
+         if (text == "all") {
+           e.gpu_layers = std::numeric_limits<int>::max();
+           return {};
+         }
+         SLUICE_ASSIGN(const int64_t value, parse_integer(text, -1, kMost));
+         e.gpu_layers = static_cast<int>(value);
+         return {};
+       }},
+      {"--main-gpu", {"-mg"}, "MAIN_GPU", "N", "which GPU (0)", integer(e.device, 0, 1024)},
+      {"--vram",
+       {},
+       "VRAM",
+       "SIZE",
+       "memory of the GPU that may be used, e.g. 5.5G; 0: what is free, less a margin",
+       [&e](const std::string& text) -> Status {
+         SLUICE_ASSIGN(e.vram_bytes, parse_size(text));
+         return {};
+       }},
+      {"--n-cpu-moe",
+       {"-ncmoe"},
+       "N_CPU_MOE",
+       "N",
+       "keep the experts of the first N layers out of the GPU's memory (0)",
+       integer(e.cpu_moe_layers, 0, kMost)},
+      {"--cpu-moe",
+       {"-cmoe"},
+       "CPU_MOE",
+       "",
+       "keep all experts out of the GPU's memory",
+       [&e](const std::string& text) -> Status {
+         e.cpu_moe_layers = text == "true" ? std::numeric_limits<int>::max() : 0;
          return {};
        }},
       {"--isa",

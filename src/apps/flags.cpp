@@ -20,21 +20,12 @@ namespace {
 
 // Flags of llama.cpp that do not change anything here. The second member: how many values follow.
 const std::map<std::string, int>& ignored_flags() {
-  static const std::map<std::string, int> flags = {{"-ngl", 1},
-                                                   {"--gpu-layers", 1},
-                                                   {"--n-gpu-layers", 1},
-                                                   {"-cmoe", 0},
-                                                   {"--cpu-moe", 0},
-                                                   {"-ncmoe", 1},
-                                                   {"--n-cpu-moe", 1},
-                                                   {"-ot", 1},
+  static const std::map<std::string, int> flags = {{"-ot", 1},
                                                    {"--override-tensor", 1},
                                                    {"-sm", 1},
                                                    {"--split-mode", 1},
                                                    {"-ts", 1},
                                                    {"--tensor-split", 1},
-                                                   {"-mg", 1},
-                                                   {"--main-gpu", 1},
                                                    {"-dev", 1},
                                                    {"--device", 1},
                                                    {"--numa", 1},

@@ -12,9 +12,12 @@ Result<Backend> Backend::open(const sluice_backend_api* api, const Options& opti
   sluice_backend_config config{};
   config.threads = options.threads;
   config.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  config.device = options.device;
   sluice_backend* instance = api->open(&config);
-  if (!instance) return fail(ErrorKind::kUsage, "{}", api->last_error(nullptr));
-  return Backend(api, instance);
+  if (!instance)
+    return fail(api->host_memory ? ErrorKind::kUsage : ErrorKind::kDevice, "{}",
+                api->last_error(nullptr));
+  return Backend(api, instance, options.host);
 }
 
 Status DeviceArray::reserve(size_t bytes) {
@@ -26,6 +29,19 @@ Status DeviceArray::reserve(size_t bytes) {
                 "{}: no memory left for {} bytes of working memory: use a smaller -c or -ub",
                 backend_->name(), bytes);
   bytes_ = bytes;
+  return {};
+}
+
+void StagingArray::unpin() {
+  if (pinned_) (*device_)->unpin(device_->get(), memory_.data());
+  pinned_ = false;
+}
+
+Status StagingArray::reserve(size_t bytes) {
+  if (bytes <= memory_.bytes()) return {};
+  unpin();
+  SLUICE_TRY(memory_.reserve(bytes));
+  pinned_ = (*device_)->pin(device_->get(), memory_.data(), bytes) == 0;
   return {};
 }
 

@@ -14,16 +14,22 @@ class Backend {
  public:
   struct Options {
     int threads = 1;
-    std::string isa;  // empty: the best level of this machine
+    std::string isa;  // CPU; empty: the best level of this machine
+    int device = 0;   // accelerators: which one
+    // Of an accelerator: computes what lies in the host's memory, and must outlive it.
+    const Backend* host = nullptr;
   };
 
-  // kUsage when the ISA level is unknown or not on this machine.
+  // kUsage when the ISA level is unknown or not on this machine; of an accelerator kDevice.
   static Result<Backend> open(const sluice_backend_api* api, const Options& options);
 
   const sluice_backend_api* operator->() const { return api_; }
   sluice_backend* get() const { return instance_.get(); }
   std::string name() const { return api_->name; }
   std::string describe() const { return api_->describe(get()); }
+
+  // What computes with the host's memory: itself, or the backend beside an accelerator.
+  const Backend& host() const { return host_ ? *host_ : *this; }
 
   // Turns an operation's return code into a Status of kind kDevice.
   Status check(int32_t code) const {
@@ -36,10 +42,11 @@ class Backend {
     const sluice_backend_api* api;
     void operator()(sluice_backend* instance) const { api->close(instance); }
   };
-  Backend(const sluice_backend_api* api, sluice_backend* instance)
-      : api_(api), instance_(instance, Closer{api}) {}
+  Backend(const sluice_backend_api* api, sluice_backend* instance, const Backend* host)
+      : api_(api), host_(host), instance_(instance, Closer{api}) {}
 
   const sluice_backend_api* api_;
+  const Backend* host_;
   std::unique_ptr<sluice_backend, Closer> instance_;
 };
 
@@ -71,6 +78,26 @@ class DeviceArray {
   const Backend* backend_;
   void* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Host memory that only grows, for copies to and from a device: pinned where the system allows it.
+class StagingArray {
+ public:
+  explicit StagingArray(const Backend& device) : device_(&device), memory_(device.host()) {}
+  ~StagingArray() { unpin(); }
+  StagingArray(const StagingArray&) = delete;
+  StagingArray& operator=(const StagingArray&) = delete;
+
+  // No copy may be under way. Content is undefined after growth. kTooLarge when memory is out.
+  Status reserve(size_t bytes);
+  float* floats() const { return memory_.floats(); }
+
+ private:
+  void unpin();
+
+  const Backend* device_;
+  DeviceArray memory_;
+  bool pinned_ = false;
 };
 
 }  // namespace sluice::compute

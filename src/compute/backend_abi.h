@@ -136,8 +136,9 @@ typedef struct sluice_backend_api {
   int32_t (*synchronize)(sluice_backend*);
 
   /* Copies between host and device memory beside the operations, in the order issued; `ticket`
-   * counts up and stands for this copy and those before it. Both ends must stay as they are until
-   * it is done. Host memory that pin() took is copied by the device itself. */
+   * counts up from 1 and stands for this copy and those before it; 0, like mark 0, is long done.
+   * Both ends must stay as they are until it is done. Host memory that pin() took is copied by the
+   * device itself. */
   int32_t (*transfer)(sluice_backend*, void* to, const void* from, size_t bytes, int32_t to_device,
                       uint64_t* ticket);
   /* Operations issued from now on see what the transfers up to `ticket` wrote; the host does not

@@ -5,8 +5,10 @@
 #include <limits>
 
 #include "base/cpu_topology.h"
+#include "base/log.h"
 #include "base/memory_info.h"
 #include "compute/cpu/cpu_backend.h"
+#include "compute/load_backend.h"
 #include "model/registry.h"
 
 namespace sluice::engine {
@@ -37,6 +39,14 @@ uint64_t free_memory() {
   constexpr uint64_t kMargin = uint64_t{512} << 20;
   const uint64_t available = available_bytes().value_or(std::numeric_limits<uint64_t>::max());
   return available - std::min({available, kMargin, available / 10});
+}
+
+constexpr int64_t kLeastContext = 4096;  // of those that are chosen here
+
+// A budget from what a device has free: displays and other programs come and go on small cards.
+uint64_t free_vram(uint64_t free_bytes, uint64_t total) {
+  constexpr uint64_t kMargin = uint64_t{1} << 30;
+  return free_bytes + kDriverBytes - std::min({free_bytes, kMargin, total / 16});
 }
 
 }  // namespace
@@ -73,24 +83,89 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
       engine->chat_template_error_ = std::move(parsed.error());
   }
 
-  const ComputeCpus& cpus = compute_cpus();
-  const int threads = options.threads > 0 ? options.threads : cpus.threads;
-  // The slow cores of a hybrid processor would only be waited for. The calling thread computes too.
-  if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
-  SLUICE_ASSIGN(engine->backend_,
-                compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  SLUICE_ASSIGN(engine->plan_,
-                plan_memory(options.model_path, engine->file_, config,
-                            {options.ram_bytes > 0 ? options.ram_bytes : free_memory(),
-                             options.context, options.ubatch, options.cache, options.checkpoints}));
-  engine->context_ = engine->plan_.context;
-  if (options.on_plan) options.on_plan(engine->plan_);
+  SLUICE_TRY(engine->open_backends());
+  SLUICE_TRY(engine->plan(config));
   model::ExpertOptions experts;
   experts.cache.bytes = engine->plan_.cache;
-  SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, *engine->backend_,
+  if (engine->device_plan_) {
+    experts.device.bytes = engine->device_plan_->cache;
+    experts.device.first_layer = options.cpu_moe_layers;
+  }
+  SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, engine->backend(),
                                                   experts, options.drafts));
-  if (engine->plan_.all_experts()) engine->model_->experts().fill();
+  if (residency::DeviceTier* tier = engine->model_->device_experts();
+      tier && engine->device_plan_->all_experts())
+    SLUICE_TRY(tier->fill());
+  else if (engine->plan_.all_experts())
+    engine->model_->experts().fill();
   return engine;
+}
+
+// The accelerator is optional unless it was asked for.
+Status Engine::open_backends() {
+  const EngineOptions& o = options_;
+  const ComputeCpus& cpus = compute_cpus();
+  const int threads = o.threads > 0 ? o.threads : cpus.threads;
+  // The slow cores of a hybrid processor would only be waited for. The calling thread computes too.
+  if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
+  SLUICE_ASSIGN(host_, compute::Backend::open(cpu::cpu_backend(), {threads, o.isa}));
+  if (o.gpu_layers == 0) return {};
+  const compute::Backend::Options options{threads, "", o.device, &*host_};
+  auto opened = o.accelerator ? compute::Backend::open(o.accelerator, options)
+                              : compute::load_backend("cuda", options);
+  if (opened) {
+    device_.emplace(std::move(*opened));
+    return {};
+  }
+  if (o.gpu_layers > 0) return fail(std::move(opened.error()));
+  spdlog::info("no GPU: {}", opened.error().message);
+  return {};
+}
+
+Status Engine::plan(const model::Config& config) {
+  const EngineOptions& o = options_;
+  MemoryRequest request{.budget = o.ram_bytes > 0 ? o.ram_bytes : free_memory(),
+                        .context = o.context,
+                        .ubatch = o.ubatch,
+                        .cache = o.cache,
+                        .checkpoints = o.checkpoints,
+                        .cpu_moe_layers = o.cpu_moe_layers};
+  if (device_) {
+    uint64_t free_bytes = 0, total = 0;
+    SLUICE_TRY(device_->check((*device_)->memory_info(device_->get(), &free_bytes, &total)));
+    // What is free now is without what the driver took when the device was opened.
+    const uint64_t budget = o.vram_bytes > 0 ? o.vram_bytes : free_vram(free_bytes, total);
+    // Nobody asked for the longest context: it must not crowd out the experts.
+    int64_t context = o.context > 0 ? o.context : config.context;
+    auto plan = plan_device(o.model_path, file_, config, request, budget, context);
+    while (o.context == 0 && context > kLeastContext &&
+           (!plan || (!plan->all_experts() && plan->session > budget / 8))) {
+      context = std::max(kLeastContext, context / 2);
+      plan = plan_device(o.model_path, file_, config, request, budget, context);
+    }
+    if (plan) {
+      device_plan_ = *plan;
+      request.context = context;
+      request.device = true;
+      request.device_experts = device_plan_->cache;
+    } else if (o.gpu_layers > 0) {
+      return fail(std::move(plan.error()));
+    } else {
+      spdlog::warn("computing on the CPU: {}", plan.error().message);
+      device_.reset();
+    }
+  }
+  SLUICE_ASSIGN(plan_, plan_memory(o.model_path, file_, config, request));
+  context_ = plan_.context;
+  if (device_plan_ && o.on_device_plan) o.on_device_plan(*device_plan_, plan_);
+  if (o.on_plan) o.on_plan(plan_);
+  return {};
+}
+
+Status Engine::wait_until_loaded() {
+  if (const residency::DeviceTier* tier = model_->device_experts(); tier && tier->holds_all())
+    return {};
+  return plan_.all_experts() ? model_->experts().wait_until_full() : Status{};
 }
 
 Result<const text::ChatTemplate*> Engine::chat_template() const {

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "compute/backend.h"
+#include "engine/device_plan.h"
 #include "engine/memory_plan.h"
 #include "engine/sampler.h"
 #include "gguf/gguf.h"
@@ -26,9 +27,19 @@ struct EngineOptions {
   int64_t context = 0;       // positions per session; 0: what the model was trained for, or fits
   bool any_context = false;  // -c may be more than the model was trained for
   uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
-  CheckpointOptions checkpoints{0, 0, -1};         // that sessions will keep: planned for
-  std::function<void(const MemoryPlan&)> on_plan;  // told before anything large is loaded
-  int64_t ubatch = 512;                            // rows of one forward pass
+  // 0: computes on the CPU alone. -1: with an accelerator if there is one that can. More: with one,
+  // or not at all.
+  int gpu_layers = -1;
+  int device = 0;           // which accelerator
+  int cpu_moe_layers = 0;   // of so many layers, the first ones, no expert goes to its memory
+  uint64_t vram_bytes = 0;  // of its memory; 0: what is free, less a margin
+  // Instead of the module beside the program; for tests.
+  const sluice_backend_api* accelerator = nullptr;
+  CheckpointOptions checkpoints{0, 0, -1};  // that sessions will keep: planned for
+  // Told before anything large is loaded; the second where there is an accelerator.
+  std::function<void(const MemoryPlan&)> on_plan;
+  std::function<void(const DevicePlan&, const MemoryPlan&)> on_device_plan;
+  int64_t ubatch = 512;  // rows of one forward pass
   model::CacheTypes cache;
   model::RopeOverride rope;
   bool drafts = false;  // load what guesses further tokens, where the file has it
@@ -44,10 +55,14 @@ class Engine {
   const EngineOptions& options() const { return options_; }
   const gguf::Gguf& file() const { return file_; }
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
-  const compute::Backend& backend() const { return *backend_; }
+  // Where the dense part is computed.
+  const compute::Backend& backend() const { return device_ ? *device_ : *host_; }
   model::Model& model() const { return *model_; }
   int64_t context() const { return context_; }
   const MemoryPlan& plan() const { return plan_; }
+  const std::optional<DevicePlan>& device_plan() const { return device_plan_; }
+  // All experts are in memory, the device's or the host's, and stay; waits until they are.
+  Status wait_until_loaded();
 
   // kUnsupported when the file carries no template.
   Result<const text::ChatTemplate*> chat_template() const;
@@ -59,17 +74,20 @@ class Engine {
 
  private:
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}
+  Status open_backends();
+  Status plan(const model::Config& config);
 
   EngineOptions options_;
   gguf::Gguf file_;
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<text::ChatTemplate> chat_template_;
   std::optional<Error> chat_template_error_;
-  std::optional<compute::Backend> backend_;
+  std::optional<compute::Backend> host_, device_;
   std::unique_ptr<model::Model> model_;
   SamplingParams sampling_;
   int64_t context_ = 0;
   MemoryPlan plan_;
+  std::optional<DevicePlan> device_plan_;
 };
 
 // The vocabulary of a GGUF file, of one that holds nothing else too.

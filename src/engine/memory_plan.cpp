@@ -2,8 +2,8 @@
 #include "engine/memory_plan.h"
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "engine/plan_sizes.h"
 #include "engine/session_memory.h"
 #include "residency/expert_cache.h"
 
@@ -13,48 +13,10 @@ namespace {
 constexpr uint64_t kMebibyte = uint64_t{1} << 20;
 constexpr int64_t kLeastContext = 4096;  // of those that are chosen here
 
-double gibibytes(uint64_t bytes) {
-  return static_cast<double>(bytes) / (uint64_t{1} << 30);
-}
-
-bool is_expert(const std::string& name) {
-  return name.ends_with("_exps.weight");
-}
-
-// Blocks behind the model's own guess further tokens, if they are used.
-bool is_loaded(const std::string& name, const model::Config& config) {
-  return !name.starts_with("blk.") ||
-         std::atoll(name.c_str() + 4) < config.layers + config.draft_layers;
-}
-
-// The experts' sizes alone, from the tensors that the loader will look for.
-residency::ExpertTable expert_sizes(const gguf::Gguf& file, const model::Config& config) {
-  residency::ExpertTable table;
-  if (config.experts == 0) return table;
-  const auto count = static_cast<size_t>(config.experts);
-  for (int64_t n = 0; n < config.layers + config.draft_layers; ++n) {
-    const auto part = [&](const char* name, uint64_t of = 1) -> residency::ByteRange {
-      const gguf::Tensor* tensor = file.find_tensor(fmt::format("blk.{}.ffn_{}", n, name));
-      return {.bytes = static_cast<uint32_t>(tensor ? tensor->bytes / count / of : 0)};
-    };
-    const residency::ByteRange joint = part("gate_up_exps.weight", 2);
-    const residency::ExpertRanges expert{joint.bytes > 0 ? joint : part("gate_exps.weight"),
-                                         joint.bytes > 0 ? joint : part("up_exps.weight"),
-                                         part("down_exps.weight")};
-    table.layers.emplace_back().experts.assign(count, expert);
-  }
-  return table;
-}
-
 // Measured: the program and its libraries, then per entry of the vocabulary, then what a batch's
 // rows pass through.
 uint64_t buffer_bytes(const model::Config& c, int64_t ubatch) {
-  const auto rows = static_cast<uint64_t>(ubatch);
-  const uint64_t attention = static_cast<uint64_t>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
-  const uint64_t wide = static_cast<uint64_t>(
-      std::max({4 * c.dim, c.experts_used * c.expert_hidden + c.shared_expert_hidden, c.hidden}));
-  const uint64_t row_floats = 6 * static_cast<uint64_t>(c.dim) + 3 * attention + 2 * wide;
-  return 64 * kMebibyte + static_cast<uint64_t>(c.vocabulary) * 400 + rows * row_floats * 4;
+  return 64 * kMebibyte + static_cast<uint64_t>(c.vocabulary) * 400 + row_buffer_bytes(c, ubatch);
 }
 
 }  // namespace
@@ -64,14 +26,24 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   MemoryPlan plan;
   plan.budget = request.budget;
   for (const gguf::Tensor& tensor : file.tensors())
-    if (is_loaded(tensor.name, config) && !is_expert(tensor.name)) plan.weights += tensor.bytes;
+    if (is_loaded(tensor.name, config) && !is_expert(tensor.name) &&
+        (!request.device || tensor.name == "token_embd.weight"))
+      plan.weights += tensor.bytes;
   const residency::ExpertTable experts = expert_sizes(file, config);
   plan.experts = residency::ExpertCache::full_bytes(experts);
+  // Beside those on the device some slots are needed for experts on their way.
+  constexpr uint64_t kPassing = 16;
+  plan.elsewhere = std::min(request.device_experts, plan.experts);
+  uint64_t wanted = plan.experts - plan.elsewhere;
+  if (request.device && config.experts > 0)
+    wanted =
+        std::min(plan.experts, wanted + kPassing * plan.experts /
+                                            static_cast<uint64_t>(config.experts * config.layers));
   plan.buffers = buffer_bytes(config, request.ubatch);
   const auto session_of = [&](int64_t context) {
     const SessionMemory memory =
         session_memory(config, context, request.cache, request.checkpoints);
-    return memory.cache + memory.states + memory.all_checkpoints();
+    return (request.device ? 0 : memory.cache + memory.states) + memory.all_checkpoints();
   };
   plan.context = request.context > 0 ? request.context : config.context;
   plan.session = session_of(plan.context);
@@ -79,7 +51,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   // Nobody asked for the longest context: it must not crowd out the experts.
   if (request.context == 0)
     while (plan.context > kLeastContext && plan.session > request.budget / 8 &&
-           fixed + plan.session + plan.experts > request.budget) {
+           fixed + plan.session + wanted > request.budget) {
       plan.context = std::max(kLeastContext, plan.context / 2);
       plan.session = session_of(plan.context);
     }
@@ -89,7 +61,8 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   const uint64_t token = config.experts > 0 ? plan.experts / static_cast<uint64_t>(config.experts) *
                                                   static_cast<uint64_t>(used)
                                             : 0;
-  const uint64_t least = std::max(residency::ExpertCache::least_bytes(experts, used), token);
+  const uint64_t least = std::max(residency::ExpertCache::least_bytes(experts, used),
+                                  token - std::min(token, plan.elsewhere));
   const uint64_t needed = fixed + plan.session + least;
   if (needed > request.budget) {
     std::string remedy = fmt::format("--ram {:.1f}G", gibibytes(needed) + 0.05);
@@ -104,7 +77,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
         path, gibibytes(request.budget), gibibytes(plan.weights), gibibytes(least), plan.context,
         gibibytes(plan.session), gibibytes(plan.buffers), remedy);
   }
-  plan.cache = std::min(plan.experts, request.budget - fixed - plan.session);
+  plan.cache = std::min(std::max(wanted, least), request.budget - fixed - plan.session);
   return plan;
 }
 
@@ -115,9 +88,10 @@ std::string describe(const MemoryPlan& plan) {
   if (plan.experts > 0) {
     text += fmt::format(", experts {:.2f}", gibibytes(plan.cache));
     if (!plan.all_experts())
-      text += fmt::format(
-          " of {:.2f} ({:.0f} %, the rest is read when needed)", gibibytes(plan.experts),
-          100.0 * static_cast<double>(plan.cache) / static_cast<double>(plan.experts));
+      text += fmt::format(" of {:.2f} ({:.0f} %, the rest is read when needed)",
+                          gibibytes(plan.experts),
+                          100.0 * static_cast<double>(plan.cache + plan.elsewhere) /
+                              static_cast<double>(plan.experts));
   }
   return text + fmt::format(", context of {} {:.2f}, buffers {:.2f}", plan.context,
                             gibibytes(plan.session), gibibytes(plan.buffers));

@@ -19,20 +19,24 @@ struct MemoryRequest {
   int64_t ubatch = 512;
   model::CacheTypes cache;
   CheckpointOptions checkpoints{0, 0, -1};
+  bool device = false;          // what every token needs is in an accelerator's memory
+  uint64_t device_experts = 0;  // bytes of experts that are there too
+  int64_t cpu_moe_layers = 0;   // of so many layers, the first ones, none is
 };
 
 // Bytes.
 struct MemoryPlan {
   uint64_t budget = 0;
-  uint64_t weights = 0;  // all but the experts
-  uint64_t experts = 0;  // what would hold all of them
-  uint64_t cache = 0;    // of it, what is planned: less means that experts come and go
-  uint64_t session = 0;  // keys and values of the context, states, checkpoints
-  uint64_t buffers = 0;  // activations, vocabulary, the program itself
+  uint64_t weights = 0;    // all but the experts
+  uint64_t experts = 0;    // what would hold all of them
+  uint64_t cache = 0;      // of it, what is planned: less means that experts come and go
+  uint64_t elsewhere = 0;  // of it, what an accelerator's memory holds
+  uint64_t session = 0;    // keys and values of the context, states, checkpoints
+  uint64_t buffers = 0;    // activations, vocabulary, the program itself
   int64_t context = 0;
 
   uint64_t total() const { return weights + cache + session + buffers; }
-  bool all_experts() const { return cache == experts; }
+  bool all_experts() const { return cache + elsewhere >= experts; }
 };
 
 // kTooLarge, with the settings that come nearest, when the budget cannot hold it; `path` is for

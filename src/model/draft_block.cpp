@@ -5,7 +5,7 @@
 
 namespace sluice::model {
 
-DraftBlock::DraftBlock(const compute::Backend& backend, const Config& config, const Ends& ends)
+DraftBlock::DraftBlock(const compute::Backend& backend, const Config& config, Ends& ends)
     : backend_(&backend),
       config_(&config),
       ends_(&ends),
@@ -39,7 +39,8 @@ Status DraftBlock::bind(Weights& weights, int64_t cache) {
     SLUICE_ASSIGN(output_norm_, weights.vector(own + "shared_head_norm.weight", c.dim));
   }
   if (weights.has(own + "embed_tokens.weight")) {
-    SLUICE_ASSIGN(embedding_, weights.matrix(own + "embed_tokens.weight", c.dim, c.vocabulary));
+    SLUICE_ASSIGN(embedding_,
+                  weights.host_matrix(own + "embed_tokens.weight", c.dim, c.vocabulary));
   }
   if (weights.has(own + "shared_head_head.weight")) {
     SLUICE_ASSIGN(output_, weights.matrix(own + "shared_head_head.weight", c.dim, c.vocabulary));
@@ -80,7 +81,7 @@ Status DraftBlock::combine() {
   const float eps = config_->eps;
   float* embedded = pairs_.floats();
   float* hidden = hidden_rows();
-  SLUICE_TRY(be.check(be->embed(be.get(), &embedding_, rows_.tokens.data(), rows, embedded)));
+  SLUICE_TRY(ends_->embed(embedding_, rows_.tokens.data(), rows, embedded));
   SLUICE_TRY(be.check(be->rms_norm(be.get(), embedded, embedding_norm_, rows, dim, eps, embedded)));
   SLUICE_TRY(be.check(be->rms_norm(be.get(), hidden, hidden_norm_, rows, dim, eps, hidden)));
   // Side by side: embedding, hidden, embedding, hidden, ...
@@ -144,7 +145,7 @@ Status DraftBlock::accept(const Sequence& sequence, int64_t count) const {
 }
 
 Status DraftBlock::guess(const Sequence& sequence, int32_t token, int64_t count,
-                         residency::ExpertCache& experts, std::vector<int32_t>& tokens,
+                         const ExpertTiers& experts, std::vector<int32_t>& tokens,
                          std::vector<float>* logits) {
   const compute::Backend& be = *backend_;
   const Config& c = *config_;

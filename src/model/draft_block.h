@@ -16,7 +16,7 @@ namespace sluice::model {
 
 class DraftBlock {
  public:
-  DraftBlock(const compute::Backend& backend, const Config& config, const Ends& ends);
+  DraftBlock(const compute::Backend& backend, const Config& config, Ends& ends);
 
   // Binds "blk.N", N the first block behind the layers. `cache`: index among a sequence's caches.
   Status bind(Weights& weights, int64_t cache);
@@ -27,9 +27,8 @@ class DraftBlock {
   // Of a tentative chunk `count` tokens (at least 1) count.
   Status accept(const Sequence& sequence, int64_t count) const;
   // See Model::draft.
-  Status guess(const Sequence& sequence, int32_t token, int64_t count,
-               residency::ExpertCache& experts, std::vector<int32_t>& tokens,
-               std::vector<float>* logits);
+  Status guess(const Sequence& sequence, int32_t token, int64_t count, const ExpertTiers& experts,
+               std::vector<int32_t>& tokens, std::vector<float>* logits);
 
  private:
   // The tokens of `batch`, each at the position before its own: there it is the next one.
@@ -42,7 +41,7 @@ class DraftBlock {
 
   const compute::Backend* backend_;
   const Config* config_;
-  const Ends* ends_;
+  Ends* ends_;
   Rope rope_;
   Attention attention_;
   Moe moe_;

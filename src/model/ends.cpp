@@ -5,24 +5,36 @@ namespace sluice::model {
 
 Status Ends::bind(Weights& weights) {
   const Config& c = *config_;
-  SLUICE_ASSIGN(embedding_, weights.matrix("token_embd.weight", c.dim, c.vocabulary));
+  // A few rows of it are looked up: an accelerator's memory is too dear for that.
+  SLUICE_ASSIGN(embedding_, weights.host_matrix("token_embd.weight", c.dim, c.vocabulary));
   SLUICE_ASSIGN(output_norm_, weights.vector("output_norm.weight", c.dim));
   output_ = embedding_;
-  if (weights.has("output.weight")) {
-    SLUICE_ASSIGN(output_, weights.matrix("output.weight", c.dim, c.vocabulary));
+  const bool own = weights.has("output.weight");
+  if (own || !(*backend_)->host_memory) {
+    SLUICE_ASSIGN(output_,
+                  weights.matrix(own ? "output.weight" : "token_embd.weight", c.dim, c.vocabulary));
   }
   return {};
 }
 
-Status Ends::begin(const Batch& batch) {
+Status Ends::embed(const sluice_matrix& table, const int32_t* tokens, int64_t count, float* out) {
   const compute::Backend& be = *backend_;
+  const compute::Backend& host = be.host();
+  if (be->host_memory) return be.check(be->embed(be.get(), &table, tokens, count, out));
+  const size_t bytes = static_cast<size_t>(count * table.cols) * sizeof(float);
+  SLUICE_TRY(rows_.reserve(bytes));
+  SLUICE_TRY(host.check(host->embed(host.get(), &table, tokens, count, rows_.floats())));
+  return be.check(be->upload(be.get(), out, rows_.floats(), bytes));
+}
+
+Status Ends::begin(const Batch& batch) {
   const auto floats = [](int64_t n, int64_t m) {
     return static_cast<size_t>(n * m) * sizeof(float);
   };
   SLUICE_TRY(x_.reserve(floats(batch.rows(), config_->dim)));
   SLUICE_TRY(h_.reserve(floats(batch.rows(), config_->dim)));
   SLUICE_TRY(out_.reserve(floats(static_cast<int64_t>(batch.wanted.size()), config_->vocabulary)));
-  return be.check(be->embed(be.get(), &embedding_, batch.tokens.data(), batch.rows(), x()));
+  return embed(embedding_, batch.tokens.data(), batch.rows(), x());
 }
 
 Status Ends::finish(const Batch& batch, std::vector<float>& logits, const Observer& observer) {

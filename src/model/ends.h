@@ -13,17 +13,24 @@ namespace sluice::model {
 class Ends {
  public:
   Ends(const compute::Backend& backend, const Config& config)
-      : backend_(&backend), config_(&config), x_(backend), h_(backend), out_(backend) {}
+      : backend_(&backend),
+        config_(&config),
+        x_(backend),
+        h_(backend),
+        out_(backend),
+        rows_(backend) {}
 
   // token_embd, output_norm and output; a model without an output matrix uses the embedding's.
   Status bind(Weights& weights);
 
+  // out [count, dim] = the tokens' embeddings, in the backend's memory.
+  Status embed(const sluice_matrix& table, const int32_t* tokens, int64_t count, float* out);
   // Makes room for a batch and reads its tokens' embeddings into x().
   Status begin(const Batch& batch);
   // Logits of the wanted rows of x(), to host memory: [wanted, vocabulary]. Overwrites h().
   Status finish(const Batch& batch, std::vector<float>& logits, const Observer& observer);
 
-  const sluice_matrix& embedding() const { return embedding_; }  // [vocabulary, dim]
+  const sluice_matrix& embedding() const { return embedding_; }  // host memory, [vocabulary, dim]
   const sluice_matrix& output() const { return output_; }        // likewise
   const float* output_norm() const { return output_norm_; }      // [dim]
 
@@ -38,7 +45,8 @@ class Ends {
   sluice_matrix embedding_{}, output_{};
   const float* output_norm_ = nullptr;
   compute::DeviceArray x_, h_;
-  compute::DeviceArray out_;  // logits [wanted, vocabulary]
+  compute::DeviceArray out_;    // logits [wanted, vocabulary]
+  compute::StagingArray rows_;  // embeddings on their way to an accelerator
 };
 
 }  // namespace sluice::model

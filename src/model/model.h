@@ -12,6 +12,7 @@
 #include "compute/backend.h"
 #include "model/config.h"
 #include "model/sequence.h"
+#include "residency/device_tier.h"
 #include "residency/expert_cache.h"
 
 namespace sluice::model {
@@ -40,6 +41,8 @@ class Model {
   virtual uint64_t weight_bytes() const = 0;
   // Where the experts are; without layers for a dense model.
   virtual residency::ExpertCache& experts() = 0;
+  // Those in a device's memory; nullptr where all are computed in the host's.
+  virtual residency::DeviceTier* device_experts() { return nullptr; }
   virtual Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const = 0;
 
   // Runs the chunks as one batch. logits is resized to [wanted rows, vocabulary], in the chunks'

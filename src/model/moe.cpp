@@ -6,8 +6,6 @@
 namespace sluice::model {
 namespace {
 
-// A step of so few rows is decoding: its experts are likely to be used again.
-constexpr int64_t kTokenRows = 8;
 // Of a prompt's end: 80 % of a token's experts were used by one of the eight before it.
 constexpr int64_t kLastingRows = 32;
 
@@ -82,10 +80,11 @@ sluice_expert Moe::job(const ExpertStack& stack, size_t i, const residency::Expe
           nullptr};
 }
 
-Status Moe::compute(const float* h, int64_t rows, int64_t dim, std::span<const sluice_expert> jobs,
-                    float* out) {
-  return backend_->check((*backend_)->experts(backend_->get(), h, rows, dim, jobs.data(),
-                                              static_cast<int32_t>(jobs.size()), out));
+Status Moe::compute(const compute::Backend& backend, const float* h, int64_t rows, int64_t dim,
+                    std::span<const sluice_expert> jobs, float* out) {
+  if (jobs.empty()) return {};
+  return backend.check(backend->experts(backend.get(), h, rows, dim, jobs.data(),
+                                        static_cast<int32_t>(jobs.size()), out));
 }
 
 Result<std::optional<sluice_expert>> Moe::shared(const MoeWeights& w, const float* h,
@@ -117,53 +116,78 @@ Status Moe::run_in_order(const MoeWeights& w, const float* h, int64_t rows, floa
     // The backend takes experts of one width at a time.
     if (common && handed == active_.size() && common->gate.rows == w.stack.hidden)
       jobs_.push_back(*common);
-    SLUICE_TRY(compute(h, rows, w.stack.dim, jobs_, out));
+    SLUICE_TRY(compute(*backend_, h, rows, w.stack.dim, jobs_, out));
   }
   if (common && common->gate.rows != w.stack.hidden)
-    SLUICE_TRY(compute(h, rows, w.stack.dim, {&*common, 1}, out));
+    SLUICE_TRY(compute(*backend_, h, rows, w.stack.dim, {&*common, 1}, out));
   return {};
 }
 
 // Experts as they come, each computed while the others are read; added in their order at the end.
-Status Moe::run_as_they_come(const MoeWeights& w, const float* h, int64_t rows, float* out) {
+// The stream's ids are active_, or what missing_ names of it.
+Status Moe::compute_as_they_come(const compute::Backend& backend, const MoeWeights& w,
+                                 const float* h, int64_t rows, std::optional<sluice_expert> common,
+                                 float* out) {
   const int64_t dim = w.stack.dim;
-  SLUICE_ASSIGN(std::optional<sluice_expert> common, shared(w, h, rows));
+  const bool some = &backend != backend_;  // the others are computed elsewhere
+  const size_t count = some ? missing_.size() : active_.size();
   const size_t assignments = rows_.size() + static_cast<size_t>(common ? rows : 0);
   SLUICE_TRY(apart_.reserve(assignments * static_cast<size_t>(dim) * sizeof(float)));
-  ordered_.resize(active_.size());
+  ordered_.resize(count);
   if (common) {  // it is always here: computed while the first of the others is read
     common->apart = apart_.floats() + static_cast<int64_t>(rows_.size()) * dim;
-    SLUICE_TRY(compute(h, rows, dim, {&*common, 1}, out));
+    SLUICE_TRY(compute(backend, h, rows, dim, {&*common, 1}, out));
   }
-  for (size_t handed = 0; handed < active_.size();) {
+  for (size_t handed = 0; handed < count;) {
     SLUICE_ASSIGN(const auto group, stream_.next());
     jobs_.clear();
     for (const auto& ready : group) {
       const auto i = static_cast<size_t>(ready.index);
-      sluice_expert& expert = ordered_[i] = job(w.stack, i, ready.parts);
+      sluice_expert& expert = ordered_[i] = job(w.stack, some ? missing_[i] : i, ready.parts);
       expert.apart = apart_.floats() + (expert.rows - rows_.data()) * dim;
       jobs_.push_back(expert);
     }
     handed += group.size();
-    SLUICE_TRY(compute(h, rows, dim, jobs_, out));
+    SLUICE_TRY(compute(backend, h, rows, dim, jobs_, out));
   }
   if (common) ordered_.push_back(*common);
-  return backend_->check((*backend_)->add_experts(backend_->get(), ordered_.data(),
-                                                  static_cast<int32_t>(ordered_.size()), dim, out));
+  return backend.check(backend->add_experts(backend.get(), ordered_.data(),
+                                            static_cast<int32_t>(ordered_.size()), dim, out));
 }
 
-Status Moe::run(const MoeWeights& w, residency::ExpertCache& cache, const float* h, int64_t rows,
+Status Moe::run_as_they_come(const MoeWeights& w, const float* h, int64_t rows, float* out) {
+  SLUICE_ASSIGN(const std::optional<sluice_expert> common, shared(w, h, rows));
+  return compute_as_they_come(*backend_, w, h, rows, common, out);
+}
+
+Status Moe::run(const MoeWeights& w, const ExpertTiers& tiers, const float* h, int64_t rows,
                 float* out) {
   const compute::Backend& be = *backend_;
+  residency::ExpertCache& cache = *tiers.memory;
   ids_.resize(static_cast<size_t>(rows * used_));
   weights_.resize(ids_.size());
+  if (tiers.device && !tiers.device->holds_all()) {  // the host may need them: beside the router
+    const size_t bytes = static_cast<size_t>(rows * w.stack.dim) * sizeof(float);
+    uint64_t mark = 0;
+    const int32_t last = be->transferred(be.get(), downloaded_, 1);
+    if (last < 0) return be.check(last);
+    SLUICE_TRY(host_h_.reserve(bytes));
+    SLUICE_TRY(be.check(be->mark(be.get(), &mark)));
+    SLUICE_TRY(be.check(be->transfers_after(be.get(), mark)));
+    SLUICE_TRY(be.check(be->transfer(be.get(), host_h_.floats(), h, bytes, 0, &downloaded_)));
+  }
   SLUICE_TRY(be.check(
       be->route(be.get(), h, rows, w.stack.dim, &w.router, used_, ids_.data(), weights_.data())));
   group_by_expert(rows);
+  if (tiers.device) {
+    Status done = run_on_device(w, tiers, h, rows, out);
+    stream_.finish();
+    return done;
+  }
 
   // Asked once: what is read in the background may be complete a moment later.
   const bool all_here = cache.complete();
-  const bool few = rows <= kTokenRows && (all_here || cache.can_hold(w.layer, active_.size()));
+  const bool few = rows <= Moe::kTokenRows && (all_here || cache.can_hold(w.layer, active_.size()));
   if (few)
     cache.begin(w.layer, active_, residency::Use::kToken, {}, stream_);
   else

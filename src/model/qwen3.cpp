@@ -33,8 +33,11 @@ class Qwen3 final : public Model {
   Status bind(const ExpertOptions& experts);
 
   const Config& config() const override { return config_; }
-  uint64_t weight_bytes() const override { return weights_.bytes() + experts_->expert_bytes(); }
-  residency::ExpertCache& experts() override { return *experts_; }
+  uint64_t weight_bytes() const override {
+    return weights_.bytes() + experts_.memory->expert_bytes();
+  }
+  residency::ExpertCache& experts() override { return *experts_.memory; }
+  residency::DeviceTier* device_experts() override { return experts_.device.get(); }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }
@@ -52,7 +55,7 @@ class Qwen3 final : public Model {
   Ends ends_;
   Attention attention_;
   Moe moe_;
-  std::unique_ptr<residency::ExpertCache> experts_;
+  ExpertTiers experts_;
 
   std::vector<Layer> layers_;
   Sequence::Shape memory_;
@@ -83,15 +86,15 @@ Status Qwen3::bind(const ExpertOptions& experts) {
     }
     layers_.push_back(layer);
   }
-  residency::CacheOptions cache = experts.cache;
-  cache.used = static_cast<int32_t>(c.experts_used);
-  SLUICE_ASSIGN(experts_, weights_.open_experts(cache, experts.reads));
+  ExpertOptions kept = experts;
+  kept.cache.used = static_cast<int32_t>(c.experts_used);
+  SLUICE_ASSIGN(experts_, weights_.open_experts(kept));
   return {};
 }
 
 // x += ffn(h)
 Status Qwen3::feed_forward(const Layer& layer, const float* h, int64_t rows, float* x) {
-  if (config_.experts > 0) return moe_.run(layer.moe, *experts_, h, rows, x);
+  if (config_.experts > 0) return moe_.run(layer.moe, experts_, h, rows, x);
   while (static_cast<int64_t>(every_row_.size()) < rows) {
     every_row_.push_back(static_cast<int32_t>(every_row_.size()));
     ones_.push_back(1.0f);

@@ -38,8 +38,11 @@ class Qwen3Next final : public Model {
   Status bind(const ExpertOptions& experts);
 
   const Config& config() const override { return config_; }
-  uint64_t weight_bytes() const override { return weights_.bytes() + experts_->expert_bytes(); }
-  residency::ExpertCache& experts() override { return *experts_; }
+  uint64_t weight_bytes() const override {
+    return weights_.bytes() + experts_.memory->expert_bytes();
+  }
+  residency::ExpertCache& experts() override { return *experts_.memory; }
+  residency::DeviceTier* device_experts() override { return experts_.device.get(); }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }
@@ -48,7 +51,7 @@ class Qwen3Next final : public Model {
   bool can_draft() const override { return config_.draft_layers > 0; }
   Status draft(Sequence& sequence, int32_t token, int64_t count, std::vector<int32_t>& tokens,
                std::vector<float>* logits) override {
-    return drafts_.guess(sequence, token, count, *experts_, tokens, logits);
+    return drafts_.guess(sequence, token, count, experts_, tokens, logits);
   }
   Status accept(Sequence& sequence, int64_t count) override;
 
@@ -64,7 +67,7 @@ class Qwen3Next final : public Model {
   GatedDeltaNet delta_net_;
   Moe moe_;
   DraftBlock drafts_;
-  std::unique_ptr<residency::ExpertCache> experts_;
+  ExpertTiers experts_;
   std::vector<Layer> layers_;
   Sequence::Shape memory_;
   Batch batch_;
@@ -100,9 +103,9 @@ Status Qwen3Next::bind(const ExpertOptions& experts) {
     memory_.hidden_floats = c.dim;
     memory_.input_floats = c.delta_net.input_floats();
   }
-  residency::CacheOptions cache = experts.cache;
-  cache.used = static_cast<int32_t>(c.experts_used);
-  SLUICE_ASSIGN(experts_, weights_.open_experts(cache, experts.reads));
+  ExpertOptions kept = experts;
+  kept.cache.used = static_cast<int32_t>(c.experts_used);
+  SLUICE_ASSIGN(experts_, weights_.open_experts(kept));
   return {};
 }
 
@@ -144,7 +147,7 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
       SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
     }
     SLUICE_TRY(be.check(be->rms_norm(be.get(), x, layer.moe_norm, rows, c.dim, c.eps, h)));
-    SLUICE_TRY(moe_.run(layer.moe, *experts_, h, rows, x));
+    SLUICE_TRY(moe_.run(layer.moe, experts_, h, rows, x));
     if (n + 1 < c.layers) SLUICE_TRY(ends_.observe(observer, n + 1, x, rows));
   }
   if (can_draft()) SLUICE_TRY(drafts_.follow(batch_, x));

@@ -10,14 +10,9 @@
 #include "compute/backend.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
+#include "model/weights.h"
 
 namespace sluice::model {
-
-// How the experts of a model are kept.
-struct ExpertOptions {
-  residency::CacheOptions cache;
-  storage::ReadQueueOptions reads;
-};
 
 struct Architecture {
   std::string_view name;  // general.architecture

@@ -32,17 +32,16 @@ Result<const gguf::Tensor*> Weights::find(const std::string& name,
   return tensor;
 }
 
-Result<void*> Weights::load(const gguf::Tensor& tensor) {
-  compute::DeviceArray& memory = memory_.emplace_back(*backend_);
+Result<void*> Weights::load(const gguf::Tensor& tensor, const compute::Backend& backend) {
+  compute::DeviceArray& memory = memory_.emplace_back(backend);
   const auto bytes = static_cast<size_t>(tensor.bytes);
   SLUICE_TRY(memory.reserve(bytes));
-  if ((*backend_)->host_memory) {
+  if (backend->host_memory) {
     SLUICE_TRY(file_->read(tensor, {static_cast<uint8_t*>(memory.data()), bytes}));
   } else {
     std::vector<uint8_t> staging(bytes);
     SLUICE_TRY(file_->read(tensor, staging));
-    SLUICE_TRY(backend_->check(
-        (*backend_)->upload(backend_->get(), memory.data(), staging.data(), bytes)));
+    SLUICE_TRY(backend.check(backend->upload(backend.get(), memory.data(), staging.data(), bytes)));
   }
   bytes_ += bytes;
   return memory.data();
@@ -50,7 +49,13 @@ Result<void*> Weights::load(const gguf::Tensor& tensor) {
 
 Result<sluice_matrix> Weights::matrix(const std::string& name, int64_t cols, int64_t rows) {
   SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {cols, rows, 1, 1}));
-  SLUICE_ASSIGN(void* data, load(*tensor));
+  SLUICE_ASSIGN(void* data, load(*tensor, *backend_));
+  return sluice_matrix{data, static_cast<uint32_t>(tensor->type), cols, rows};
+}
+
+Result<sluice_matrix> Weights::host_matrix(const std::string& name, int64_t cols, int64_t rows) {
+  SLUICE_ASSIGN(const gguf::Tensor* tensor, find(name, {cols, rows, 1, 1}));
+  SLUICE_ASSIGN(void* data, load(*tensor, backend_->host()));
   return sluice_matrix{data, static_cast<uint32_t>(tensor->type), cols, rows};
 }
 
@@ -186,14 +191,22 @@ Result<ExpertStack> Weights::experts(const std::string& prefix, int64_t dim, int
   return stack;
 }
 
-Result<std::unique_ptr<residency::ExpertCache>> Weights::open_experts(
-    const residency::CacheOptions& options, const storage::ReadQueueOptions& reads) {
+Result<ExpertTiers> Weights::open_experts(const ExpertOptions& options) {
   residency::ExpertTable table = std::move(expert_table_);
   for (const auto& file : file_->files()) table.files.push_back(file->name());
-  if (table.layers.empty())
-    return residency::ExpertCache::create(std::move(table), nullptr, options);
-  SLUICE_ASSIGN(auto queue, storage::open_read_queue(table.files, reads));
-  return residency::ExpertCache::create(std::move(table), std::move(queue), options);
+  std::unique_ptr<storage::ReadQueue> queue;
+  if (!table.layers.empty()) {
+    SLUICE_ASSIGN(queue, storage::open_read_queue(table.files, options.reads));
+  }
+  ExpertTiers tiers;
+  tiers.misses = options.misses;
+  SLUICE_ASSIGN(tiers.memory,
+                residency::ExpertCache::create(std::move(table), std::move(queue), options.cache));
+  if (!(*backend_)->host_memory && tiers.memory->experts() > 0) {
+    SLUICE_ASSIGN(tiers.device,
+                  residency::DeviceTier::create(*backend_, *tiers.memory, options.device));
+  }
+  return tiers;
 }
 
 }  // namespace sluice::model

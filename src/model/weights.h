@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "compute/backend.h"
 #include "gguf/gguf.h"
+#include "residency/device_tier.h"
 #include "residency/expert_cache.h"
 
 namespace sluice::model {
@@ -21,6 +22,25 @@ struct ExpertStack {
   quant::Type gate, up, down;
   int64_t dim = 0;
   int64_t hidden = 0;
+};
+
+// Where a batch of many rows has the experts computed that an accelerator does not hold.
+enum class Misses { kMeasured, kOnHost, kCopied };
+
+// How the experts of a model are kept.
+struct ExpertOptions {
+  residency::CacheOptions cache;
+  storage::ReadQueueOptions reads;
+  // Where the backend is an accelerator.
+  residency::DeviceTierOptions device;
+  Misses misses = Misses::kMeasured;
+};
+
+// Where the experts of a model are.
+struct ExpertTiers {
+  std::unique_ptr<residency::ExpertCache> memory;
+  std::unique_ptr<residency::DeviceTier> device;  // nullptr: all are computed in the host's memory
+  Misses misses = Misses::kMeasured;
 };
 
 class Weights {
@@ -37,6 +57,8 @@ class Weights {
   // rows and so on: loaded in another order, with part 0 of all groups first, then part 1.
   Result<sluice_matrix> regrouped_matrix(const std::string& name, int64_t cols, int64_t groups,
                                          std::span<const int64_t> parts);
+  // The same in the host's memory, whatever the backend, to look rows up.
+  Result<sluice_matrix> host_matrix(const std::string& name, int64_t cols, int64_t rows);
   // A vector of n floats, widened from whatever float type the file has.
   Result<const float*> vector(const std::string& name, int64_t n);
   // A matrix of a float type, transposed: floats [cols, rows].
@@ -47,8 +69,7 @@ class Weights {
   Result<ExpertStack> experts(const std::string& prefix, int64_t dim, int64_t hidden,
                               int64_t count);
   // Ends the declarations.
-  Result<std::unique_ptr<residency::ExpertCache>> open_experts(
-      const residency::CacheOptions& options, const storage::ReadQueueOptions& reads);
+  Result<ExpertTiers> open_experts(const ExpertOptions& options);
 
   uint64_t bytes() const { return bytes_; }  // loaded so far, experts not counted
   // Differs between files that hold other tensors, and almost surely between other weights.
@@ -58,7 +79,7 @@ class Weights {
   Result<const gguf::Tensor*> find(const std::string& name, std::array<int64_t, 4> shape) const;
   Result<const gguf::Tensor*> expert_tensor(const std::string& name, int64_t cols, int64_t rows,
                                             int64_t count) const;
-  Result<void*> load(const gguf::Tensor& tensor);
+  Result<void*> load(const gguf::Tensor& tensor, const compute::Backend& backend);
   Result<std::vector<float>> floats(const gguf::Tensor& tensor) const;
   Result<void*> upload(const void* data, size_t bytes);
 

@@ -212,25 +212,44 @@ bool ExpertCache::reserve(int32_t key, Use use) {
   return true;
 }
 
+// Where the parts of an expert that has a slot lie: in it, in phase with the file.
+void ExpertCache::place_parts(int32_t key) {
+  Entry& entry = entries_[static_cast<size_t>(key)];
+  const SizeClass& c = class_of(key);
+  uint8_t* slot = c.base + static_cast<uint64_t>(entry.slot) * c.slot_bytes;
+  for (int p = 0; p < kParts; ++p) {
+    const ByteRange& from = range(key, p);
+    const auto part = static_cast<size_t>(p);
+    entry.parts[part] =
+        slot + c.part_at[part] +
+        storage::enclosing_window(from.offset, from.bytes, transfers_->alignment()).phase;
+  }
+}
+
 // Appends the transfers of an expert that has a slot.
 void ExpertCache::load(int32_t key, std::vector<Transfer>& to) {
   Entry& entry = entries_[static_cast<size_t>(key)];
   const SizeClass& c = class_of(key);
   entry.state = State::kLoading;
   entry.parts_left = kParts;
+  place_parts(key);
   uint8_t* slot = c.base + static_cast<uint64_t>(entry.slot) * c.slot_bytes;
   for (int p = 0; p < kParts; ++p) {
-    const auto part = static_cast<size_t>(p);
     const ByteRange& from = range(key, p);
     Transfer& transfer = to.emplace_back();
     transfer.key = key;
     transfer.part = p;
     transfer.file = from.file;
     transfer.window = storage::enclosing_window(from.offset, from.bytes, transfers_->alignment());
-    transfer.to = slot + c.part_at[part];
-    entry.parts[part] = transfer.to + transfer.window.phase;
+    transfer.to = slot + c.part_at[static_cast<size_t>(p)];
   }
   loads_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ExpertCache::look_for_completion() {
+  if (ready_ + elsewhere_ < static_cast<int64_t>(entries_.size())) return;
+  last_failure_ = {};
+  complete_.store(true, std::memory_order_release);
 }
 
 void ExpertCache::end_expectations() {
@@ -496,10 +515,8 @@ void ExpertCache::arrived(const Transfer& transfer, Status status) {
   if (--entry.parts_left == 0) {
     if (!entry.failed) {
       entry.state = State::kReady;
-      if (++ready_ == static_cast<int64_t>(entries_.size())) {
-        last_failure_ = {};
-        complete_.store(true, std::memory_order_release);
-      }
+      ++ready_;
+      look_for_completion();
     } else if (entry.pins == 0) {
       drop(transfer.key);
     }

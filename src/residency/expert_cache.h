@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -109,6 +110,26 @@ class ExpertCache {
   // Whether a step of so many experts of this layer can be held at once.
   bool can_hold(int32_t layer, size_t experts) const;
 
+  // For another tier, which holds experts that have no slot here; called by the computing thread.
+  // lend: the parts of an expert that is in memory, which stays until keep() (it goes on being
+  // here) or leave() (it is elsewhere from now on, its slot is free); nullopt: it is not here.
+  // moved: the expert is elsewhere, whether it is still here or not. take: a slot for an expert
+  // that comes back, whose bytes are there when arrive() is called; nullopt: there is no slot that
+  // somebody could leave.
+  std::optional<ExpertParts> lend(int32_t key);
+  void keep(int32_t key);
+  void leave(int32_t key);
+  void moved(int32_t key);
+  std::optional<std::array<uint8_t*, kParts>> take(int32_t key);
+  void arrive(int32_t key);
+
+  const ExpertTable& table() const { return table_; }
+  int32_t key(int32_t layer, int32_t expert) const {
+    return first_key_[static_cast<size_t>(layer)] + expert;
+  }
+  int32_t layer_of(int32_t key) const { return layer_of_[static_cast<size_t>(key)]; }
+  const AlignedBuffer& arena() const { return arena_; }
+
   // From now on the disk's idle time fills free slots, in the order of the files.
   void fill();
   // Waits for fill(). The error of a read that failed.
@@ -127,7 +148,7 @@ class ExpertCache {
  private:
   friend class ExpertStream;
 
-  enum class State : uint8_t { kAbsent, kLoading, kReady };
+  enum class State : uint8_t { kAbsent, kLoading, kReady, kElsewhere };
   struct Entry {
     State state = State::kAbsent;
     bool failed = false;  // a part did not come
@@ -163,6 +184,9 @@ class ExpertCache {
   bool reserve(int32_t key, Use use);
   void load(int32_t key, std::vector<Transfer>& to);
   void drop(int32_t key);
+  void look_for_completion();
+  void send_away(int32_t key);
+  void place_parts(int32_t key);
   void end_expectations();
   void read_ahead(int in_flight, std::vector<Transfer>& to);
   void ask(ExpertStream& stream);
@@ -185,6 +209,7 @@ class ExpertCache {
   std::vector<Entry> entries_;       // by key: first_key_[layer] + expert
   std::vector<Transfer> wanted_;     // collected before they are handed to the queue
   int64_t ready_ = 0;                // experts in memory
+  int64_t elsewhere_ = 0;            // experts that another tier holds
   uint64_t arrivals_ = 0;
   std::chrono::steady_clock::time_point last_begin_;
   int32_t sweep_layer_ = -1;         // what a sweep will need next; -1: none is under way

@@ -23,9 +23,8 @@ class Loaded {
   explicit Loaded(const test::TestModel& model, int threads = 2, int parts = 1,
                   const sluice_backend_api* api = cpu::cpu_backend(),
                   const ExpertOptions& experts = {}, bool drafts = true) {
-    auto backend = compute::Backend::open(api, {threads, ""});
-    if (!backend) throw std::runtime_error(backend.error().message);
-    backend_ = std::make_unique<compute::Backend>(std::move(*backend));
+    if (!api->host_memory) host_ = open(cpu::cpu_backend(), {threads});
+    backend_ = open(api, {threads, "", 0, host_.get()});
     const test::TempFolder folder;
     auto file = gguf::Gguf::open(model.write(folder.path(), "model", parts));
     if (!file) throw std::runtime_error(file.error().message);
@@ -58,6 +57,14 @@ class Loaded {
   }
 
  private:
+  static std::unique_ptr<compute::Backend> open(const sluice_backend_api* api,
+                                                const compute::Backend::Options& options) {
+    auto backend = compute::Backend::open(api, options);
+    if (!backend) throw std::runtime_error(backend.error().message);
+    return std::make_unique<compute::Backend>(std::move(*backend));
+  }
+
+  std::unique_ptr<compute::Backend> host_;  // beside an accelerator
   std::unique_ptr<compute::Backend> backend_;
   std::unique_ptr<gguf::Gguf> file_;
   std::unique_ptr<Model> model_;

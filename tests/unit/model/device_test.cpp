@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model beside an accelerator: experts in its memory, in the host's, and on the disk.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "late_device.h"
+#include "loaded.h"
+
+namespace sluice::model {
+namespace {
+
+using test::ModelShape;
+using test::TestModel;
+
+struct Outcome {
+  Logits prompt, tokens, second;
+  residency::DeviceTierStatistics tier;
+  int64_t residents = 0;
+};
+
+// A prompt, tokens one by one, a second prompt and more tokens.
+Outcome run_all(Loaded& loaded) {
+  Sequence s = loaded.sequence();
+  Outcome result;
+  const Tokens prompt = some_tokens(60), more = some_tokens(40, 2), last = some_tokens(40, 4);
+  result.prompt = loaded.run({{&s, prompt, true}});
+  for (const int32_t token : more) {
+    const Logits row = loaded.run({{&s, {&token, 1}, true}});
+    result.tokens.insert(result.tokens.end(), row.begin(), row.end());
+  }
+  result.second = loaded.run({{&s, last, true}});
+  if (const residency::DeviceTier* tier = loaded->device_experts()) {
+    result.tier = tier->statistics();
+    result.residents = tier->residents();
+  }
+  return result;
+}
+
+double difference(const Logits& a, const Logits& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - b[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(b[i])));
+  }
+  return worst / scale;
+}
+
+bool same_bits(const Logits& a, const Logits& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Of floats: where activations are quantised, another order of additions can move one by a step.
+TestModel mixed_sizes(ModelShape shape) {
+  shape.experts = 24;
+  shape.experts_used = 3;
+  shape.layers = 4;
+  TestModel model = test::random_model(shape);
+  model.set_type(quant::Type::kF32);
+  model.tensor("blk.1.ffn_down_exps.weight").type = quant::Type::kF16;
+  return model;
+}
+
+class Device : public testing::TestWithParam<ModelShape> {
+ protected:
+  ExpertOptions options(double on_device, double in_memory, Misses misses) const {
+    ExpertOptions o;
+    o.device.bytes = static_cast<uint64_t>(on_device * static_cast<double>(all_));
+    o.device.step_bytes = 64 << 10;
+    o.cache.bytes = std::max(least_, static_cast<uint64_t>(in_memory * static_cast<double>(all_)));
+    o.misses = misses;
+    return o;
+  }
+
+  const TestModel model_ = mixed_sizes(GetParam());
+  Loaded cpu_{model_};
+  const Outcome truth_ = run_all(cpu_);
+  const uint64_t all_ = cpu_->experts().bytes();
+  const uint64_t least_ = residency::ExpertCache::least_bytes(cpu_->experts().table(), 3);
+};
+
+TEST_P(Device, GivesTheAnswerWhereverTheExpertsAre) {
+  for (const Misses misses : {Misses::kOnHost, Misses::kCopied, Misses::kMeasured})
+    for (const double on_device : {0.0, 0.2, 0.6, 1.0})
+      for (const double in_memory : {0.2, 0.5, 1.0}) {
+        SCOPED_TRACE(testing::Message() << static_cast<int>(misses) << ": " << on_device
+                                        << " on the device, " << in_memory << " in memory");
+        Loaded loaded(model_, 2, 1, test::late_device(), options(on_device, in_memory, misses));
+        const Outcome outcome = run_all(loaded);
+        EXPECT_LT(difference(outcome.prompt, truth_.prompt), 1e-5);
+        EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-5);
+        EXPECT_LT(difference(outcome.second, truth_.second), 1e-5);
+        // One that was never used does not come, and a move may be under way.
+        EXPECT_GE(outcome.residents, loaded->device_experts()->slots() - 2);
+        if (on_device > 0 && on_device < 1) {
+          EXPECT_GT(outcome.tier.hits, 0u);
+        }
+      }
+}
+
+TEST_P(Device, PromptsHaveTheSameBitsWhateverIsOnTheDevice) {
+  Logits first;
+  for (const double on_device : {0.0, 0.3, 0.7, 1.0}) {
+    Loaded loaded(model_, 2, 1, test::late_device(), options(on_device, 0.4, Misses::kCopied));
+    Sequence a = loaded.sequence(), b = loaded.sequence();
+    const Tokens prompt = some_tokens(60);
+    const Logits cold = loaded.run({{&a, prompt, true}});
+    const Logits warm = loaded.run({{&b, prompt, true}});
+    EXPECT_TRUE(same_bits(cold, warm));
+    if (first.empty()) first = cold;
+    EXPECT_TRUE(same_bits(cold, first)) << on_device;
+  }
+}
+
+TEST_P(Device, SwapsWhatIsUsedMoreForWhatIsUsedLess) {
+  Loaded loaded(model_, 2, 1, test::late_device(), options(0.3, 1.0, Misses::kOnHost));
+  const Outcome outcome = run_all(loaded);
+  EXPECT_GT(outcome.tier.departures, 0u);
+  // Exclusive: an expert is in one tier, and none is lost once all are in one.
+  const int64_t experts = loaded->experts().experts();
+  EXPECT_LT(outcome.residents, experts);
+  Sequence s = loaded.sequence();
+  const uint64_t loads = loaded->experts().statistics().loads;
+  for (const int32_t token : some_tokens(60, 9)) loaded.run({{&s, {&token, 1}, true}});
+  EXPECT_EQ(loaded->experts().statistics().loads, loads) << "nothing is read again";
+}
+
+TEST_P(Device, FillsItselfWhereAllFit) {
+  Loaded loaded(model_, 2, 1, test::late_device(), options(1.1, 0.2, Misses::kCopied));
+  residency::DeviceTier& tier = *loaded->device_experts();
+  ASSERT_TRUE(tier.fill());
+  EXPECT_TRUE(tier.holds_all());
+  const uint64_t loads = loaded->experts().statistics().loads;
+  EXPECT_EQ(loads, static_cast<uint64_t>(loaded->experts().experts())) << "each is read once";
+  const Outcome outcome = run_all(loaded);
+  EXPECT_EQ(loaded->experts().statistics().loads, loads);
+  EXPECT_EQ(outcome.tier.hits, outcome.tier.requests);
+  EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, Device, testing::Values(ModelShape{}, test::hybrid()),
+                         [](const auto& shape) { return shape.param.architecture; });
+
+}  // namespace
+}  // namespace sluice::model
