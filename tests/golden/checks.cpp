@@ -22,6 +22,7 @@ std::unique_ptr<Engine> load(const std::string& path, quant::Type cache, int64_t
   options.threads = 2;
   options.ubatch = ubatch;
   options.drafts = true;
+  options.gpu_layers = 0;
   auto engine = Engine::load(options);
   if (!engine) throw std::runtime_error(engine.error().message);
   return std::move(*engine);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -11,7 +12,8 @@
 namespace sluice::golden {
 
 std::string model_path(const std::string& file) {
-  return std::string(SLUICE_TEST_DATA) + "/data/models/" + file;
+  const char* folder = std::getenv("SLUICE_TEST_MODELS");
+  return (folder ? std::string(folder) : SLUICE_TEST_DATA "/data/models") + "/" + file;
 }
 
 std::vector<Case> read_cases(const std::string& model) {
