@@ -37,7 +37,13 @@ function(sluice_test name)
   cmake_parse_arguments(T "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name}_test ${T_SOURCES})
   target_link_libraries(${name}_test PRIVATE ${T_DEPS} GTest::gtest GTest::gmock GTest::gtest_main sluice_flags)
-  target_compile_definitions(${name}_test PRIVATE SLUICE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests"
-                                                  SLUICE_ROOT="${PROJECT_SOURCE_DIR}")
+  # Only for sources that want them: the others compile the same in every checkout, for a compiler cache.
+  foreach(source ${T_SOURCES})
+    file(STRINGS ${source} wants REGEX "SLUICE_(TEST_DATA|ROOT)" LIMIT_COUNT 1)
+    if(wants)
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_DEFINITIONS
+                   SLUICE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests" SLUICE_ROOT="${PROJECT_SOURCE_DIR}")
+    endif()
+  endforeach()
   add_test(NAME ${name} COMMAND ${name}_test)
 endfunction()

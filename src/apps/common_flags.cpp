@@ -160,7 +160,7 @@ std::vector<Flag> model_flags(CommonOptions& o) {
        {"-ngl", "--n-gpu-layers"},
        "N_GPU_LAYERS",
        "N|auto|all",
-       "0: without a GPU; auto: with one that can; else with one or not at all",
+       "0: without a GPU; auto or all: with one if there is one (auto)",
        [&e](const std::string& text) -> Status {
          if (text == "auto") {
            e.gpu_layers = -1;

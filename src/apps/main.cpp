@@ -21,9 +21,15 @@ void catch_interrupts() {
 }
 
 Status print_out(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
-    return {};
-  return fail(ErrorKind::kIo, "standard output: {}", std::strerror(errno));
+  // Not through stdio, which loses what a signal interrupts.
+  while (!text.empty()) {
+    const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (written >= 0)
+      text.remove_prefix(static_cast<size_t>(written));
+    else if (errno != EINTR)
+      return fail(ErrorKind::kIo, "standard output: {}", std::strerror(errno));
+  }
+  return {};
 }
 
 namespace {

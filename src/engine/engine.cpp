@@ -101,7 +101,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   return engine;
 }
 
-// The accelerator is optional unless it was asked for.
+// Without an accelerator everything is computed on the CPU, as in other engines.
 Status Engine::open_backends() {
   const EngineOptions& o = options_;
   const ComputeCpus& cpus = compute_cpus();
@@ -117,8 +117,10 @@ Status Engine::open_backends() {
     device_.emplace(std::move(*opened));
     return {};
   }
-  if (o.gpu_layers > 0) return fail(std::move(opened.error()));
-  spdlog::info("no GPU: {}", opened.error().message);
+  if (o.gpu_layers > 0)
+    spdlog::warn("-ngl changes nothing here: {}", opened.error().message);
+  else
+    spdlog::info("no GPU: {}", opened.error().message);
   return {};
 }
 

@@ -27,8 +27,8 @@ struct EngineOptions {
   int64_t context = 0;       // positions per session; 0: what the model was trained for, or fits
   bool any_context = false;  // -c may be more than the model was trained for
   uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
-  // 0: computes on the CPU alone. -1: with an accelerator if there is one that can. More: with one,
-  // or not at all.
+  // 0: computes on the CPU alone. -1: with an accelerator if there is one that can. More: the same,
+  // with a warning where there is none, and an error where its memory is too small.
   int gpu_layers = -1;
   int device = 0;           // which accelerator
   int cpu_moe_layers = 0;   // of so many layers, the first ones, no expert goes to its memory

@@ -73,29 +73,52 @@ Status Attention::store_products(const AttentionWeights& w, const Batch& batch) 
                                static_cast<int32_t>(batch.spans.size()), k_.floats(), v_.floats()));
 }
 
-Status Attention::run(const AttentionWeights& w, const Batch& batch, const float* h, float* x) {
+Status Attention::finish(const AttentionWeights& w, std::span<const sluice_span> spans,
+                         int64_t rows, const float* cos, const float* sin, float* x) {
   const compute::Backend& be = *backend_;
   const Config& c = *config_;
-  const int64_t rows = batch.rows();
-  const auto spans = static_cast<int32_t>(batch.spans.size());
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-
-  const sluice_product inputs[] = {{w.q, q_.floats(), 0, 0},
-                                   {w.k, k_.floats(), 0, 1},
-                                   {w.v, v_.floats(), 0, 1},
-                                   {w.gate, gate_.floats(), 0, 0}};
-  SLUICE_TRY(be.check(be->multiply(be.get(), h, rows, c.dim, inputs, c.attention_gate ? 4 : 3)));
-  SLUICE_TRY(
-      be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim, c.heads * c.head_dim,
-                             w.q_norm, c.eps, cos_.floats(), sin_.floats(), c.rope.dims)));
-  SLUICE_TRY(store_products(w, batch));
-  SLUICE_TRY(be.check(be->attention(be.get(), batch.spans.data(), spans, q_.floats(), c.heads,
-                                    scale, mixed_.floats())));
+  SLUICE_TRY(be.check(be->norm_rope(be.get(), q_.floats(), rows, c.heads, c.head_dim,
+                                    c.heads * c.head_dim, w.q_norm, c.eps, cos, sin, c.rope.dims)));
+  SLUICE_TRY(be.check(be->attention(be.get(), spans.data(), static_cast<int32_t>(spans.size()),
+                                    q_.floats(), c.heads, scale, mixed_.floats())));
   if (c.attention_gate)
     SLUICE_TRY(be.check(
         be->sigmoid_gate(be.get(), gate_.floats(), rows * c.heads * c.head_dim, mixed_.floats())));
   const sluice_product output[] = {{w.output, x, 1, 1}};
   return be.check(be->multiply(be.get(), mixed_.floats(), rows, c.heads * c.head_dim, output, 1));
+}
+
+Status Attention::run(const AttentionWeights& w, const Batch& batch, const float* h, float* x) {
+  const compute::Backend& be = *backend_;
+  const Config& c = *config_;
+  const sluice_product inputs[] = {{w.q, q_.floats(), 0, 0},
+                                   {w.k, k_.floats(), 0, 1},
+                                   {w.v, v_.floats(), 0, 1},
+                                   {w.gate, gate_.floats(), 0, 0}};
+  SLUICE_TRY(
+      be.check(be->multiply(be.get(), h, batch.rows(), c.dim, inputs, c.attention_gate ? 4 : 3)));
+  SLUICE_TRY(store_products(w, batch));
+  return finish(w, batch.spans, batch.rows(), cos_.floats(), sin_.floats(), x);
+}
+
+Status Attention::run_wanted(const AttentionWeights& w, const Batch& batch, const float* h,
+                             float* x) {
+  const compute::Backend& be = *backend_;
+  const Config& c = *config_;
+  const int64_t rows = batch.wanted_rows();
+  SLUICE_TRY(store(w, batch, h));
+  const auto gather = [&](const float* from, int64_t width, compute::DeviceArray& to) -> Status {
+    SLUICE_TRY(to.reserve(static_cast<size_t>(rows * width) * sizeof(float)));
+    return be.check(be->gather(be.get(), from, batch.wanted.data(), rows, width, to.floats()));
+  };
+  SLUICE_TRY(gather(h, c.dim, wanted_h_));
+  SLUICE_TRY(gather(cos_.floats(), c.rope.dims / 2, wanted_cos_));
+  SLUICE_TRY(gather(sin_.floats(), c.rope.dims / 2, wanted_sin_));
+  const sluice_product inputs[] = {{w.q, q_.floats(), 0, 0}, {w.gate, gate_.floats(), 0, 0}};
+  SLUICE_TRY(be.check(
+      be->multiply(be.get(), wanted_h_.floats(), rows, c.dim, inputs, c.attention_gate ? 2 : 1)));
+  return finish(w, batch.wanted_spans, rows, wanted_cos_.floats(), wanted_sin_.floats(), x);
 }
 
 }  // namespace sluice::model

@@ -26,7 +26,10 @@ class Attention {
         mixed_(backend),
         gate_(backend),
         cos_(backend),
-        sin_(backend) {}
+        sin_(backend),
+        wanted_h_(backend),
+        wanted_cos_(backend),
+        wanted_sin_(backend) {}
 
   static Result<AttentionWeights> bind(Weights& weights, const std::string& prefix,
                                        const Config& config);
@@ -40,14 +43,20 @@ class Attention {
   // x += output(attention(h) * sigmoid(gate(h))), the factor where there is a gate; h and x [rows,
   // dim]. The batch's spans must be at this layer's cache.
   Status run(const AttentionWeights& weights, const Batch& batch, const float* h, float* x);
+  // The same for the wanted rows alone, x [wanted rows, dim]; keys and values of all are stored.
+  Status run_wanted(const AttentionWeights& weights, const Batch& batch, const float* h, float* x);
 
  private:
+  // From q_ and gate_ on.
+  Status finish(const AttentionWeights& weights, std::span<const sluice_span> spans, int64_t rows,
+                const float* cos, const float* sin, float* x);
   // Norm and rotation of the keys that were computed, then into the cache with the values.
   Status store_products(const AttentionWeights& weights, const Batch& batch);
 
   const compute::Backend* backend_;
   const Config* config_;
   compute::DeviceArray q_, k_, v_, mixed_, gate_, cos_, sin_;
+  compute::DeviceArray wanted_h_, wanted_cos_, wanted_sin_;
 };
 
 }  // namespace sluice::model

@@ -13,6 +13,7 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
   sequences.clear();
   tentative.clear();
   wanted.clear();
+  wanted_spans.clear();
   for (const Chunk& chunk : chunks) {
     sluice_span span{};
     span.first_row = rows();
@@ -24,7 +25,9 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     sequences.push_back(chunk.sequence);
     tentative.push_back(chunk.tentative);
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
-    for (int64_t r = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0); r < span.rows; ++r)
+    const int64_t first = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0);
+    wanted_spans.push_back({{}, wanted_rows(), span.rows - first, span.position + first});
+    for (int64_t r = first; r < span.rows; ++r)
       wanted.push_back(static_cast<int32_t>(span.first_row + r));
   }
   set_angles(rope);
@@ -43,6 +46,7 @@ void Batch::set_angles(const Rope& rope) {
 
 void Batch::select_cache(int64_t layer) {
   for (size_t i = 0; i < spans.size(); ++i) spans[i].kv = sequences[i]->kv(layer);
+  for (size_t i = 0; i < wanted_spans.size(); ++i) wanted_spans[i].kv = sequences[i]->kv(layer);
 }
 
 void Batch::select_recurrent(int64_t layer) {

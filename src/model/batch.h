@@ -19,9 +19,11 @@ struct Batch {
   std::vector<bool> tentative;                   // one per chunk
   int64_t recurrent_layer = 0;                   // that select_recurrent() was told
   std::vector<int32_t> wanted;                   // rows whose logits are wanted
+  std::vector<sluice_span> wanted_spans;         // one per chunk, these rows side by side
   std::vector<float> cos, sin;                   // [rows, rotary / 2]
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t wanted_rows() const { return static_cast<int64_t>(wanted.size()); }
 
   void assign(std::span<const Chunk> chunks, const Rope& rope);
   // cos and sin from the spans' positions.

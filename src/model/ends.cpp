@@ -31,18 +31,29 @@ Status Ends::begin(const Batch& batch) {
   const auto floats = [](int64_t n, int64_t m) {
     return static_cast<size_t>(n * m) * sizeof(float);
   };
+  kept_ = false;
   SLUICE_TRY(x_.reserve(floats(batch.rows(), config_->dim)));
   SLUICE_TRY(h_.reserve(floats(batch.rows(), config_->dim)));
   SLUICE_TRY(out_.reserve(floats(static_cast<int64_t>(batch.wanted.size()), config_->vocabulary)));
   return embed(embedding_, batch.tokens.data(), batch.rows(), x());
 }
 
+Status Ends::keep_wanted(const Batch& batch) {
+  const compute::Backend& be = *backend_;
+  const int64_t rows = batch.wanted_rows();
+  SLUICE_TRY(wanted_.reserve(static_cast<size_t>(rows * config_->dim) * sizeof(float)));
+  SLUICE_TRY(be.check(be->gather(be.get(), x_.floats(), batch.wanted.data(), rows, config_->dim,
+                                 wanted_.floats())));
+  kept_ = true;
+  return {};
+}
+
 Status Ends::finish(const Batch& batch, std::vector<float>& logits, const Observer& observer) {
   const compute::Backend& be = *backend_;
   const Config& c = *config_;
   const auto wanted = static_cast<int64_t>(batch.wanted.size());
-  SLUICE_TRY(be.check(be->gather(be.get(), x(), batch.wanted.data(), wanted, c.dim, h())));
-  SLUICE_TRY(be.check(be->rms_norm(be.get(), h(), output_norm_, wanted, c.dim, c.eps, h())));
+  if (!kept_) SLUICE_TRY(keep_wanted(batch));
+  SLUICE_TRY(be.check(be->rms_norm(be.get(), x(), output_norm_, wanted, c.dim, c.eps, h())));
   SLUICE_TRY(observe(observer, c.layers, h(), wanted));
   const sluice_product head[] = {{output_, out_.floats(), 0, 0}};
   SLUICE_TRY(be.check(be->multiply(be.get(), h(), wanted, c.dim, head, 1)));

@@ -16,6 +16,7 @@ class Ends {
       : backend_(&backend),
         config_(&config),
         x_(backend),
+        wanted_(backend),
         h_(backend),
         out_(backend),
         rows_(backend) {}
@@ -27,6 +28,9 @@ class Ends {
   Status embed(const sluice_matrix& table, const int32_t* tokens, int64_t count, float* out);
   // Makes room for a batch and reads its tokens' embeddings into x().
   Status begin(const Batch& batch);
+  // Leaves the wanted rows alone in x(): what comes behind the last layer's keys and values needs
+  // no others.
+  Status keep_wanted(const Batch& batch);
   // Logits of the wanted rows of x(), to host memory: [wanted, vocabulary]. Overwrites h().
   Status finish(const Batch& batch, std::vector<float>& logits, const Observer& observer);
 
@@ -34,7 +38,8 @@ class Ends {
   const sluice_matrix& output() const { return output_; }        // likewise
   const float* output_norm() const { return output_norm_; }      // [dim]
 
-  float* x() const { return x_.floats(); }  // residual stream [rows, dim]
+  // Residual stream [rows, dim], of the wanted rows after keep_wanted().
+  float* x() const { return kept_ ? wanted_.floats() : x_.floats(); }
   float* h() const { return h_.floats(); }  // for what is normalised [rows, dim]
 
   Status observe(const Observer& observer, int64_t stage, const float* x, int64_t rows) const;
@@ -44,7 +49,8 @@ class Ends {
   const Config* config_;
   sluice_matrix embedding_{}, output_{};
   const float* output_norm_ = nullptr;
-  compute::DeviceArray x_, h_;
+  compute::DeviceArray x_, wanted_, h_;
+  bool kept_ = false;
   compute::DeviceArray out_;    // logits [wanted, vocabulary]
   compute::StagingArray rows_;  // embeddings on their way to an accelerator
 };

@@ -123,7 +123,7 @@ Status Qwen3::forward(std::span<const Chunk> chunks, std::vector<float>& logits,
 Status Qwen3::run(std::vector<float>& logits, const Observer& observer) {
   const compute::Backend& be = backend_;
   const Config& c = config_;
-  const int64_t rows = batch_.rows();
+  int64_t rows = batch_.rows();
   SLUICE_TRY(attention_.reserve(rows));
   SLUICE_TRY(ends_.begin(batch_));
   SLUICE_TRY(attention_.begin(batch_));
@@ -135,7 +135,14 @@ Status Qwen3::run(std::vector<float>& logits, const Observer& observer) {
     const Layer& layer = layers_[static_cast<size_t>(n)];
     batch_.select_cache(n);
     SLUICE_TRY(be.check(be->rms_norm(be.get(), x, layer.attention_norm, rows, c.dim, c.eps, h)));
-    SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
+    if (n + 1 < c.layers || batch_.wanted_rows() == rows) {
+      SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
+    } else {
+      SLUICE_TRY(ends_.keep_wanted(batch_));
+      x = ends_.x();
+      SLUICE_TRY(attention_.run_wanted(layer.attention, batch_, h, x));
+      rows = batch_.wanted_rows();
+    }
     SLUICE_TRY(be.check(be->rms_norm(be.get(), x, layer.ffn_norm, rows, c.dim, c.eps, h)));
     SLUICE_TRY(feed_forward(layer, h, rows, x));
     if (n + 1 < c.layers) SLUICE_TRY(ends_.observe(observer, n + 1, x, rows));

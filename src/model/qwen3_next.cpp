@@ -127,7 +127,7 @@ Status Qwen3Next::forward(std::span<const Chunk> chunks, std::vector<float>& log
 Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
   const compute::Backend& be = backend_;
   const Config& c = config_;
-  const int64_t rows = batch_.rows();
+  int64_t rows = batch_.rows();
   SLUICE_TRY(attention_.reserve(rows));
   SLUICE_TRY(delta_net_.reserve(rows));
   SLUICE_TRY(ends_.begin(batch_));
@@ -144,7 +144,15 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
       SLUICE_TRY(delta_net_.run(layer.delta_net, batch_, h, x));
     } else {
       batch_.select_cache(layer.memory);
-      SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
+      // What guesses tokens follows every row to the end.
+      if (n + 1 < c.layers || batch_.wanted_rows() == rows || can_draft()) {
+        SLUICE_TRY(attention_.run(layer.attention, batch_, h, x));
+      } else {
+        SLUICE_TRY(ends_.keep_wanted(batch_));
+        x = ends_.x();
+        SLUICE_TRY(attention_.run_wanted(layer.attention, batch_, h, x));
+        rows = batch_.wanted_rows();
+      }
     }
     SLUICE_TRY(be.check(be->rms_norm(be.get(), x, layer.moe_norm, rows, c.dim, c.eps, h)));
     SLUICE_TRY(moe_.run(layer.moe, experts_, h, rows, x));
