@@ -87,35 +87,37 @@ class DeviceGolden : public testing::Test {
   }
 };
 
-TEST_F(DeviceGolden, Qwen3Moe) {
-  for (const double experts : {1.0, 0.4, 0.0}) check_logits("qwen3moe-tiny", experts);
+class DeviceArchitecture : public DeviceGolden, public testing::WithParamInterface<const char*> {};
+
+TEST_P(DeviceArchitecture, LogitsOfEveryPosition) {
+  for (const double experts : {1.0, 0.4, 0.0}) check_logits(GetParam(), experts);
 }
 
-TEST_F(DeviceGolden, Qwen3Next) {
-  for (const double experts : {1.0, 0.4, 0.0}) check_logits("qwen3next-tiny", experts);
-}
-
-TEST_F(DeviceGolden, GreedyContinuation) {
-  for (const char* name : {"qwen3moe-tiny", "qwen3next-tiny"})
-    for (const double experts : {1.0, 0.4}) {
-      const auto engine = on_device(std::string(name) + ".bf16.gguf", experts);
-      int compared = 0;
-      for (const Case& c : read_cases(name)) {
-        auto session = engine::Session::create(*engine);
-        ASSERT_TRUE(session && session->feed(c.tokens));
-        for (size_t i = 0; i < c.greedy.size(); ++i) {
-          const auto logits = session->logits();
-          const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-          if (c.margins[i] > 0.02f) {
-            EXPECT_EQ(best, c.greedy[i]) << name << " " << c.name << " step " << i;
-            ++compared;
-          }
-          ASSERT_TRUE(session->feed({&c.greedy[i], 1}));
+TEST_P(DeviceArchitecture, GreedyContinuation) {
+  const std::string name = GetParam();
+  for (const double experts : {1.0, 0.4}) {
+    const auto engine = on_device(name + ".bf16.gguf", experts);
+    int compared = 0;
+    for (const Case& c : read_cases(name)) {
+      auto session = engine::Session::create(*engine);
+      ASSERT_TRUE(session && session->feed(c.tokens));
+      for (size_t i = 0; i < c.greedy.size(); ++i) {
+        const auto logits = session->logits();
+        const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
+        if (c.margins[i] > 0.02f) {
+          EXPECT_EQ(best, c.greedy[i]) << c.name << " step " << i;
+          ++compared;
         }
+        ASSERT_TRUE(session->feed({&c.greedy[i], 1}));
       }
-      EXPECT_GE(compared, 60);
     }
+    EXPECT_GE(compared, 60);
+  }
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, DeviceArchitecture,
+                         testing::Values("qwen3moe-tiny", "qwen3next-tiny"),
+                         [](const auto& name) { return std::string(name.param).substr(0, 8); });
 
 TEST_F(DeviceGolden, QuantisedFilesAgreeWithTheCpu) {
   for (const char* type : {"Q4_K_M", "Q2_K", "Q6_K", "IQ4_XS", "IQ3_S", "MXFP4_MOE"}) {

@@ -20,7 +20,8 @@ struct Outcome {
   int64_t residents = 0;
 };
 
-// A prompt, tokens one by one, a second prompt and more tokens.
+// A prompt, tokens one by one, and a second prompt. Keys and values are kept in half precision,
+// where another order of additions before can move one by a step: differences up to 1e-4.
 Outcome run_all(Loaded& loaded) {
   Sequence s = loaded.sequence();
   Outcome result;
@@ -89,9 +90,9 @@ TEST_P(Device, GivesTheAnswerWhereverTheExpertsAre) {
                                         << " on the device, " << in_memory << " in memory");
         Loaded loaded(model_, 2, 1, test::late_device(), options(on_device, in_memory, misses));
         const Outcome outcome = run_all(loaded);
-        EXPECT_LT(difference(outcome.prompt, truth_.prompt), 1e-5);
-        EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-5);
-        EXPECT_LT(difference(outcome.second, truth_.second), 1e-5);
+        EXPECT_LT(difference(outcome.prompt, truth_.prompt), 1e-4);
+        EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-4);
+        EXPECT_LT(difference(outcome.second, truth_.second), 1e-4);
         // One that was never used does not come, and a move may be under way.
         EXPECT_GE(outcome.residents, loaded->device_experts()->slots() - 2);
         if (on_device > 0 && on_device < 1) {
@@ -137,7 +138,7 @@ TEST_P(Device, FillsItselfWhereAllFit) {
   const Outcome outcome = run_all(loaded);
   EXPECT_EQ(loaded->experts().statistics().loads, loads);
   EXPECT_EQ(outcome.tier.hits, outcome.tier.requests);
-  EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-5);
+  EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Device, testing::Values(ModelShape{}, test::hybrid()),
