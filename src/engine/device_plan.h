@@ -24,7 +24,7 @@ struct DevicePlan {
 };
 
 // What a driver keeps for a process that uses the device: kernels, stacks, its own books.
-inline constexpr uint64_t kDriverBytes = uint64_t{600} << 20;
+inline constexpr uint64_t kDriverBytes = uint64_t{720} << 20;
 
 // For a context of `context` positions. kTooLarge, with the settings that come nearest, when the
 // budget cannot hold what every token needs; `path` is for that message.

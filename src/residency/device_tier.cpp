@@ -12,9 +12,10 @@ namespace {
 
 constexpr uint64_t kAlignment = 256;  // of a part in device memory
 constexpr float kHalfLife = 32;       // steps of a layer
-// One that comes in must have been used so much more than the one that leaves: a swap costs two
-// copies, and its gain is small.
-constexpr float kWorthASwap = 1.5f;
+// One that comes in must have so many more uses than the one that leaves: a swap moves as many
+// bytes of main memory as computing the expert there twice, and takes them from the processor's
+// share.
+constexpr float kWorthASwap = 3;
 constexpr size_t kMostMoves = 8;  // under way at a time
 
 uint64_t aligned(uint64_t bytes) {
@@ -86,12 +87,16 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(const compute::Backend& d
                                                        const DeviceTierOptions& options) {
   std::unique_ptr<DeviceTier> tier(new DeviceTier(device, cache, options));
   SLUICE_TRY(tier->lay_out());
+  // Copies from and to pinned memory go beside the computation; without, the host makes them.
+  const std::span<uint8_t> arena = cache.arena();
+  tier->pinned_ = !arena.empty() && device->pin(device.get(), arena.data(), arena.size()) == 0;
   return tier;
 }
 
 DeviceTier::~DeviceTier() {
   // Copies under way still read and write the cache's slots.
   for (const Move& move : moves_) (*device_)->transferred(device_->get(), move.ticket, 1);
+  if (pinned_) (*device_)->unpin(device_->get(), cache_->arena().data());
 }
 
 int64_t DeviceTier::slots() const {
@@ -184,7 +189,7 @@ Result<bool> DeviceTier::begin(int32_t key) {
   move.coming = key;
   if (c.free.empty()) {
     move.leaving = coldest(c);
-    if (move.leaving < 0 || heat(key) < kWorthASwap * heat(move.leaving) + 1) return false;
+    if (move.leaving < 0 || heat(key) < heat(move.leaving) + kWorthASwap) return false;
   }
   const std::optional<ExpertParts> from = cache_->lend(key);
   if (!from) return false;
@@ -253,13 +258,13 @@ Status DeviceTier::step() {
       ++i;
     }
   }
-  uint64_t begun = 0;
+  int begun = 0;
   for (const int32_t key : candidates_) {
-    if (moves_.size() >= kMostMoves || begun >= options_.step_bytes) break;
+    if (moves_.size() >= kMostMoves || begun >= options_.step_moves) break;
     const Entry& entry = entries_[static_cast<size_t>(key)];
     if (entry.here || entry.moving) continue;
     SLUICE_ASSIGN(const bool coming, begin(key));
-    if (coming) begun += class_of(key).slot_bytes;
+    begun += coming ? 1 : 0;
   }
   candidates_.clear();
   return {};

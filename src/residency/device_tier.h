@@ -23,9 +23,9 @@
 namespace sluice::residency {
 
 struct DeviceTierOptions {
-  uint64_t bytes = 0;  // of device memory for slots; what is beyond all experts is left alone
-  uint64_t step_bytes = uint64_t{32} << 20;  // moves that one step() may begin
-  int64_t first_layer = 0;                   // experts of the layers before stay away
+  uint64_t bytes = 0;       // of device memory for slots; what is beyond all experts is left alone
+  int step_moves = 2;       // that one step() may begin
+  int64_t first_layer = 0;  // experts of the layers before stay away
 };
 
 struct DeviceTierStatistics {
@@ -65,6 +65,7 @@ class DeviceTier {
   int64_t residents() const { return residents_; }
   bool holds_all() const { return residents_ == static_cast<int64_t>(entries_.size()); }
   uint64_t bytes() const { return bytes_; }
+  bool pinned() const { return pinned_; }  // main memory, for copies
   const DeviceTierStatistics& statistics() const { return statistics_; }
 
   // What holds all experts of the layers from `first_layer` on.
@@ -119,6 +120,7 @@ class DeviceTier {
   const DeviceTierOptions options_;
   compute::DeviceArray memory_;
   uint64_t bytes_ = 0;
+  bool pinned_ = false;
   std::vector<SizeClass> classes_;
   std::vector<int32_t> class_of_layer_;
   std::vector<Entry> entries_;         // by key

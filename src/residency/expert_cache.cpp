@@ -78,6 +78,7 @@ Status ExpertCache::lay_out(uint32_t alignment) {
                      static_cast<int32_t>(first_key_.size()) - 1);
   }
   entries_.resize(layer_of_.size());
+  away_.resize(table_.layers.size());
   classes_ = size_classes(table_, &class_of_layer_);
   const uint64_t least = least_bytes(table_, options_.used), full = full_bytes(table_);
   if (options_.bytes < least)
@@ -280,7 +281,7 @@ void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
         ++expected_;
         return;
       }
-      if (entry.expected) continue;
+      if (entry.expected || entry.state == State::kElsewhere) continue;
       entry.expected = true;
       ++expected_;
     }
@@ -378,8 +379,9 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   ask(stream);
   // A batch that needs most of a layer's experts will need most of the next layer's.
   const auto next = static_cast<size_t>(layer) + 1;
-  if (use == Use::kScan && next < table_.layers.size() &&
-      8 * ids.size() > 7 * table_.layers[next].experts.size()) {
+  const auto at = static_cast<size_t>(layer);
+  const size_t kept = table_.layers[at].experts.size() - static_cast<size_t>(away_[at]);
+  if (use == Use::kScan && next < table_.layers.size() && 8 * ids.size() > 7 * kept) {
     sweep_layer_ = static_cast<int32_t>(next);
     sweep_expert_ = 0;
     transfers_->wake();

@@ -128,7 +128,7 @@ class ExpertCache {
     return first_key_[static_cast<size_t>(layer)] + expert;
   }
   int32_t layer_of(int32_t key) const { return layer_of_[static_cast<size_t>(key)]; }
-  const AlignedBuffer& arena() const { return arena_; }
+  std::span<uint8_t> arena() { return {arena_.data(), arena_.size()}; }
 
   // From now on the disk's idle time fills free slots, in the order of the files.
   void fill();
@@ -210,6 +210,7 @@ class ExpertCache {
   std::vector<Transfer> wanted_;     // collected before they are handed to the queue
   int64_t ready_ = 0;                // experts in memory
   int64_t elsewhere_ = 0;            // experts that another tier holds
+  std::vector<int32_t> away_;        // the same by layer
   uint64_t arrivals_ = 0;
   std::chrono::steady_clock::time_point last_begin_;
   int32_t sweep_layer_ = -1;         // what a sweep will need next; -1: none is under way

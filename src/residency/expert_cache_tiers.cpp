@@ -36,6 +36,7 @@ void ExpertCache::send_away(int32_t key) {
   if (entry.state == State::kReady) drop(key);
   entry.state = State::kElsewhere;
   ++elsewhere_;
+  ++away_[static_cast<size_t>(layer_of(key))];
   look_for_completion();
 }
 
@@ -59,6 +60,7 @@ void ExpertCache::arrive(int32_t key) {
   entries_[static_cast<size_t>(key)].state = State::kReady;
   ++ready_;
   --elsewhere_;
+  --away_[static_cast<size_t>(layer_of(key))];
   unpin(key);
 }
 

@@ -69,7 +69,7 @@ class Device : public testing::TestWithParam<ModelShape> {
   ExpertOptions options(double on_device, double in_memory, Misses misses) const {
     ExpertOptions o;
     o.device.bytes = static_cast<uint64_t>(on_device * static_cast<double>(all_));
-    o.device.step_bytes = 64 << 10;
+    o.device.step_moves = 8;
     o.cache.bytes = std::max(least_, static_cast<uint64_t>(in_memory * static_cast<double>(all_)));
     o.misses = misses;
     return o;
