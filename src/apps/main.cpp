@@ -6,6 +6,7 @@
 
 #include "apps/commands.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 
 namespace sluice::apps {
 
@@ -88,7 +89,8 @@ int run(int argc, char** argv) {
     bool match = all[0] == command.name;
     for (const std::string& alias : command.aliases) match |= all[0] == alias;
     if (!match) continue;
-    const Status status = command.run({all.begin() + 1, all.end()});
+    const Arguments rest(all.begin() + 1, all.end());
+    const Status status = or_no_memory([&] { return command.run(rest); });
     if (status) return 0;
     std::fprintf(stderr, "sluice %s: %s\n", command.name, status.error().message.c_str());
     return exit_code(status.error());

@@ -247,18 +247,20 @@ Status start_trace(const engine::Engine& engine, const std::string& path,
 
 // How the experts came and went, where they do: of the whole run so far.
 void tell_experts(const engine::Engine& engine) {
-  if (engine.plan().all_experts()) return;
   const residency::CacheStatistics s = engine.model().experts().statistics();
+  if (engine.plan().all_experts() && s.evictions == 0) return;
   const double gibibytes = static_cast<double>(s.bytes_read) / (uint64_t{1} << 30);
   const double reading = std::chrono::duration<double>(s.reading).count();
   const double stalled = std::chrono::duration<double>(s.stalled).count();
-  std::fprintf(stderr, "%s\n",
-               fmt::format("[ Experts: {:.1f} % of {} were in memory | read {:.2f} GiB at {:.2f} "
-                           "GiB/s | waited {:.2f} s ]",
-                           100.0 * static_cast<double>(s.hits) /
-                               static_cast<double>(std::max<uint64_t>(1, s.requests)),
-                           s.requests, gibibytes, reading > 0 ? gibibytes / reading : 0.0, stalled)
-                   .c_str());
+  std::string line = fmt::format(
+      "[ Experts: {:.1f} % of {} were in memory | read {:.2f} GiB at {:.2f} GiB/s | waited {:.2f} "
+      "s",
+      100.0 * static_cast<double>(s.hits) / static_cast<double>(std::max<uint64_t>(1, s.requests)),
+      s.requests, gibibytes, reading > 0 ? gibibytes / reading : 0.0, stalled);
+  if (s.given_back > 0)
+    line += fmt::format(" | memory is short: {:.2f} GiB given back",
+                        static_cast<double>(s.given_back) / (uint64_t{1} << 30));
+  std::fprintf(stderr, "%s ]\n", line.c_str());
 }
 
 // What the session takes, for those who want to know (-lv 3); a warning where there is no room for

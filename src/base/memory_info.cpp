@@ -58,14 +58,13 @@ uint64_t minus(uint64_t a, uint64_t b) {
 
 class Bounds {
  public:
-  void add(uint64_t limit, uint64_t available, std::string source) {
+  void add(uint64_t limit, uint64_t available, std::string source, bool address_space = false) {
     const MemoryBound bound{limit, std::min(limit, available), std::move(source)};
-    if (!info_) {
-      info_ = MemoryInfo{bound, bound};
-      return;
-    }
+    if (!info_) info_ = MemoryInfo{bound, bound, {}};
     if (bound.limit < info_->least_limit.limit) info_->least_limit = bound;
     if (bound.available < info_->least_available.available) info_->least_available = bound;
+    MemoryBound& backed = info_->least_backed;
+    if (!address_space && (backed.limit == 0 || bound.available < backed.available)) backed = bound;
   }
   const std::optional<MemoryInfo>& info() const { return info_; }
 
@@ -109,7 +108,7 @@ void add_resource_limits(const std::string& root, Bounds& bounds) {
   for (const auto& kind : kinds) {
     const auto limit = resource_limit(root, kind.limit);
     const auto used = field_of(root + "/proc/self/status", kind.used);
-    if (limit && used) bounds.add(*limit, minus(*limit, kib(*used)), kind.source);
+    if (limit && used) bounds.add(*limit, minus(*limit, kib(*used)), kind.source, true);
   }
 }
 

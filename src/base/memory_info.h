@@ -21,6 +21,9 @@ struct MemoryInfo {
   // machine can be nearly full while the cgroup is not.
   MemoryBound least_limit;
   MemoryBound least_available;
+  // The tightest by what is available, of those that count memory in use and not address space: of
+  // the machine and the cgroups. limit 0: there is none.
+  MemoryBound least_backed;
 };
 
 // Of the machine (/proc/meminfo), of the process's memory cgroup and all above it, versions 1 and

@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <new>
 #include <system_error>
 
 namespace sluice {
@@ -29,12 +30,14 @@ inline void spin(int spins) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  // Where the system gives fewer threads, the pool has fewer.
+  // Where the system gives fewer threads, the pool has fewer. Nothing may fail once one runs.
+  shares_ = std::vector<Share>(static_cast<size_t>(std::max(threads, 1)));
+  workers_.reserve(shares_.size());
   try {
     for (int i = 1; i < std::max(threads, 1); ++i) workers_.emplace_back([this, i] { work(i); });
   } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
   }
-  shares_ = std::vector<Share>(static_cast<size_t>(size()));
 }
 
 ThreadPool::~ThreadPool() {
@@ -59,7 +62,11 @@ void ThreadPool::drain(int thread, uint32_t generation) {
     uint64_t next = share.next.load(std::memory_order_acquire);
     while (next >> 32 == generation && static_cast<uint32_t>(next) < end) {
       if (!share.next.compare_exchange_weak(next, next + 1, std::memory_order_acquire)) continue;
-      call(context, thread, static_cast<int64_t>(static_cast<uint32_t>(next)));
+      try {
+        call(context, thread, static_cast<int64_t>(static_cast<uint32_t>(next)));
+      } catch (const std::bad_alloc&) {
+        out_of_memory_.store(true, std::memory_order_relaxed);
+      }
       ++finished;
       next = share.next.load(std::memory_order_acquire);
     }
@@ -94,6 +101,7 @@ void ThreadPool::dispatch(int64_t chunks, Call call, const void* context) {
   }
   drain(0, generation);
   for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) spin(spins);
+  if (out_of_memory_.exchange(false, std::memory_order_relaxed)) throw std::bad_alloc();
 }
 
 void ThreadPool::work(int thread) {

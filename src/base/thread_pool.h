@@ -27,7 +27,8 @@ class ThreadPool {
   // when all are done. Every thread starts with an equal share of consecutive chunks (what it reads
   // ahead is its own) and takes from the others' shares when it is through: a slow core does fewer,
   // and one that is busy with something else is not waited for. At most 2^32 - 1 chunks. No
-  // allocation.
+  // allocation. A body that throws std::bad_alloc, on whichever thread, makes run() throw it when
+  // all chunks are done; nothing else may be thrown.
   template <typename Body>
   void run(int64_t chunks, const Body& body) {
     dispatch(
@@ -72,6 +73,7 @@ class ThreadPool {
   alignas(64) std::atomic<int64_t> unfinished_{0};  // chunks
   alignas(64) std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> out_of_memory_{false};  // a chunk of this run()
   std::atomic<Call> call_{nullptr};
   std::atomic<const void*> context_{nullptr};
 };

@@ -7,6 +7,7 @@
 #include "base/cpu_topology.h"
 #include "base/log.h"
 #include "base/memory_info.h"
+#include "base/no_memory.h"
 #include "compute/cpu/cpu_backend.h"
 #include "compute/load_backend.h"
 #include "model/registry.h"
@@ -52,6 +53,10 @@ uint64_t free_vram(uint64_t free_bytes, uint64_t total) {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
+  return or_no_memory([&] { return load_all(options); });
+}
+
+Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   if (options.ubatch < 1)
     return fail(ErrorKind::kUsage, "-ub {}: must be at least 1", options.ubatch);
   SLUICE_ASSIGN(gguf::Gguf file, gguf::Gguf::open(options.model_path));
@@ -93,11 +98,17 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   }
   SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, engine->backend(),
                                                   experts, options.drafts));
-  if (residency::DeviceTier* tier = engine->model_->device_experts();
-      tier && engine->device_plan_->all_experts())
+  residency::ExpertCache& cache = engine->model_->experts();
+  // Fewer where the system had less than it said.
+  if (cache.bytes() < engine->plan_.cache) engine->plan_.cache = cache.bytes();
+  residency::DeviceTier* const tier = engine->model_->device_experts();
+  if (tier && engine->device_plan_->all_experts())
     SLUICE_TRY(tier->fill());
   else if (engine->plan_.all_experts())
-    engine->model_->experts().fill();
+    cache.fill();
+  // Pinned memory cannot be given back.
+  if (cache.experts() > 0 && !(tier && tier->pinned()))
+    engine->pressure_ = std::make_unique<residency::PressureGuard>(cache);
   return engine;
 }
 
@@ -181,6 +192,10 @@ Result<const text::ChatTemplate*> Engine::chat_template() const {
 }
 
 Result<Sampler> Engine::make_sampler(const SamplingParams& params) const {
+  return or_no_memory([&] { return new_sampler(params); });
+}
+
+Result<Sampler> Engine::new_sampler(const SamplingParams& params) const {
   const int64_t rows = model_->config().vocabulary;
   SLUICE_TRY(validate(params, rows));
   std::vector<int32_t> banned;

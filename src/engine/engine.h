@@ -15,6 +15,7 @@
 #include "engine/sampler.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
+#include "residency/pressure.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -74,6 +75,8 @@ class Engine {
 
  private:
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}
+  static Result<std::unique_ptr<Engine>> load_all(const EngineOptions& options);
+  Result<Sampler> new_sampler(const SamplingParams& params) const;
   Status open_backends();
   Status plan(const model::Config& config);
 
@@ -84,6 +87,7 @@ class Engine {
   std::optional<Error> chat_template_error_;
   std::optional<compute::Backend> host_, device_;
   std::unique_ptr<model::Model> model_;
+  std::unique_ptr<residency::PressureGuard> pressure_;  // behind the model: uses its experts
   SamplingParams sampling_;
   int64_t context_ = 0;
   MemoryPlan plan_;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <limits>
 
+#include "base/no_memory.h"
 #include "engine/lookahead.h"
 
 namespace sluice::engine {
@@ -52,9 +53,12 @@ std::string StopFilter::finish() {
   return stopped_ ? std::string() : std::exchange(held_, {});
 }
 
-Result<GenerateResult> generate(Session& session, Sampler& sampler,
-                                std::span<const text::Token> prompt, const GenerateOptions& options,
-                                const TextSink& sink, const std::atomic<bool>* cancel) {
+namespace {
+
+Result<GenerateResult> generate_text(Session& session, Sampler& sampler,
+                                     std::span<const text::Token> prompt,
+                                     const GenerateOptions& options, const TextSink& sink,
+                                     const std::atomic<bool>* cancel) {
   const text::Tokenizer& tokenizer = session.engine().tokenizer();
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
@@ -130,6 +134,15 @@ Result<GenerateResult> generate(Session& session, Sampler& sampler,
   emit(stop.finish());
   result.generate_seconds = seconds(first_token, Clock::now());
   return result;
+}
+
+}  // namespace
+
+Result<GenerateResult> generate(Session& session, Sampler& sampler,
+                                std::span<const text::Token> prompt, const GenerateOptions& options,
+                                const TextSink& sink, const std::atomic<bool>* cancel) {
+  return or_no_memory(
+      [&] { return generate_text(session, sampler, prompt, options, sink, cancel); });
 }
 
 }  // namespace sluice::engine

@@ -5,7 +5,8 @@
 
 #include "engine/plan_sizes.h"
 #include "engine/session_memory.h"
-#include "residency/expert_cache.h"
+#include "quant/quant.h"
+#include "residency/slot_arena.h"
 
 namespace sluice::engine {
 namespace {
@@ -13,10 +14,46 @@ namespace {
 constexpr uint64_t kMebibyte = uint64_t{1} << 20;
 constexpr int64_t kLeastContext = 4096;  // of those that are chosen here
 
-// Measured: the program and its libraries, then per entry of the vocabulary, then what a batch's
-// rows pass through.
-uint64_t buffer_bytes(const model::Config& c, int64_t ubatch) {
-  return 64 * kMebibyte + static_cast<uint64_t>(c.vocabulary) * 400 + row_buffer_bytes(c, ubatch);
+// A row of packed activations, blocks of 256 in 320 bytes (quant::ActBlock).
+uint64_t packed(int64_t elements) {
+  return static_cast<uint64_t>(quant::act_blocks(elements)) * sizeof(quant::ActBlock);
+}
+
+// What one row of a batch takes on its way, in the order in which it is reserved.
+uint64_t row_bytes(const model::Config& c) {
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const model::DeltaNetConfig& d = c.delta_net;
+  const bool recurrent = c.attention_layers() < c.layers;
+  int64_t floats = 2 * c.dim + 2 * c.rope.dims;       // both ends, angles
+  floats += (c.attention_gate ? 3 : 2) * q + 2 * kv;  // attention
+  if (recurrent) floats += 2 * (d.channels() + d.values() + d.value_heads);
+  // What guesses ahead follows every row, with an attention's keys and values of its own.
+  if (c.draft_layers > 0) floats += 7 * c.dim + 2 * kv;
+  const int64_t hidden =
+      std::max(c.experts_used * c.expert_hidden + c.shared_expert_hidden, c.hidden);
+  floats += hidden + c.experts;  // feed-forward, router
+  uint64_t bytes = static_cast<uint64_t>(floats) * sizeof(float) + packed(hidden);
+  // Inputs of products; attention's count twice (finer activations).
+  bytes += std::max({packed(2 * c.dim), 2 * packed(q), packed(recurrent ? d.values() : 0)});
+  return bytes + static_cast<uint64_t>(c.experts_used) * 4 * sizeof(int32_t);
+}
+
+// The vocabulary, as the tables that the file holds are kept and looked up, takes about four times
+// its bytes in the file; that lies before the first tensor, or in a part without any.
+uint64_t vocabulary_bytes(const gguf::Gguf& file, const model::Config& config) {
+  uint64_t before = UINT64_MAX;
+  for (const gguf::Tensor& tensor : file.tensors())
+    if (tensor.file == 0) before = std::min(before, tensor.offset);
+  return before == UINT64_MAX ? static_cast<uint64_t>(config.vocabulary) * 160 : 4 * before;
+}
+
+// The program with its libraries and threads was measured, and so was what is noted per expert; the
+// rest follows the code.
+uint64_t buffer_bytes(const gguf::Gguf& file, const model::Config& c, int64_t ubatch) {
+  const auto experts = static_cast<uint64_t>(c.experts * (c.layers + c.draft_layers));
+  const uint64_t logits = static_cast<uint64_t>(c.vocabulary) * 8 * sizeof(float);
+  return 16 * kMebibyte + vocabulary_bytes(file, c) + experts * 300 + logits +
+         static_cast<uint64_t>(ubatch) * row_bytes(c);
 }
 
 }  // namespace
@@ -30,7 +67,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
         (!request.device || tensor.name == "token_embd.weight"))
       plan.weights += tensor.bytes;
   const residency::ExpertTable experts = expert_sizes(file, config);
-  plan.experts = residency::ExpertCache::full_bytes(experts);
+  plan.experts = residency::SlotArena::full_bytes(experts);
   // Beside those on the device some slots are needed for experts on their way.
   constexpr uint64_t kPassing = 16;
   plan.elsewhere = std::min(request.device_experts, plan.experts);
@@ -39,11 +76,12 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
     wanted =
         std::min(plan.experts, wanted + kPassing * plan.experts /
                                             static_cast<uint64_t>(config.experts * config.layers));
-  plan.buffers = buffer_bytes(config, request.ubatch);
+  plan.buffers = buffer_bytes(file, config, request.ubatch);
   const auto session_of = [&](int64_t context) {
     const SessionMemory memory =
         session_memory(config, context, request.cache, request.checkpoints);
-    return (request.device ? 0 : memory.cache + memory.states) + memory.all_checkpoints();
+    const uint64_t sequence = memory.cache + memory.states + memory.ahead;
+    return (request.device ? 0 : sequence) + memory.all_checkpoints();
   };
   plan.context = request.context > 0 ? request.context : config.context;
   plan.session = session_of(plan.context);
@@ -61,7 +99,7 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   const uint64_t token = config.experts > 0 ? plan.experts / static_cast<uint64_t>(config.experts) *
                                                   static_cast<uint64_t>(used)
                                             : 0;
-  const uint64_t least = std::max(residency::ExpertCache::least_bytes(experts, used),
+  const uint64_t least = std::max(residency::SlotArena::least_bytes(experts, used),
                                   token - std::min(token, plan.elsewhere));
   const uint64_t needed = fixed + plan.session + least;
   if (needed > request.budget) {

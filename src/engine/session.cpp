@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 #include "engine/session_memory.h"
 
 namespace sluice::engine {
@@ -23,7 +24,8 @@ Result<Session> Session::create(Engine& engine) {
 }
 
 Result<Session> Session::create(Engine& engine, int64_t capacity, const model::CacheTypes& types) {
-  SLUICE_ASSIGN(model::Sequence sequence, engine.model().create_sequence(capacity, types));
+  SLUICE_ASSIGN(model::Sequence sequence,
+                or_no_memory([&] { return engine.model().create_sequence(capacity, types); }));
   if (const int64_t trained = engine.model().config().trained_context; capacity > trained)
     spdlog::warn(
         "a context of {} positions; {} was trained for {}: what comes after those may be poor",
@@ -46,7 +48,14 @@ Status Session::check(std::span<const text::Token> tokens) const {
   return {};
 }
 
+// Room for `count` more tokens: once the model has read them, noting them must not fail.
+void Session::make_room(size_t count) {
+  const size_t needed = tokens_.size() + count;
+  if (needed > tokens_.capacity()) tokens_.reserve(std::max(needed, 2 * tokens_.capacity()));
+}
+
 Status Session::read(const model::Chunk& chunk, const model::Observer& observer) {
+  make_room(chunk.tokens.size());
   Status done = engine_->model().forward({&chunk, 1}, logits_, observer);
   if (done)
     tokens_.insert(tokens_.end(), chunk.tokens.begin(), chunk.tokens.end());
@@ -56,6 +65,10 @@ Status Session::read(const model::Chunk& chunk, const model::Observer& observer)
 }
 
 Status Session::feed(std::span<const text::Token> tokens, const std::atomic<bool>* cancel) {
+  return or_no_memory([&] { return feed_all(tokens, cancel); });
+}
+
+Status Session::feed_all(std::span<const text::Token> tokens, const std::atomic<bool>* cancel) {
   SLUICE_TRY(check(tokens));
   const auto step = static_cast<size_t>(engine_->options().ubatch);
   for (size_t begin = 0; begin < tokens.size(); begin += step) {
@@ -104,6 +117,11 @@ Status Session::read_ahead(std::span<const text::Token> tokens, std::vector<floa
 }
 
 Status Session::keep_ahead(std::span<const text::Token> tokens) {
+  return or_no_memory([&] { return keep_tokens(tokens); });
+}
+
+Status Session::keep_tokens(std::span<const text::Token> tokens) {
+  make_room(tokens.size());
   Status done = engine_->model().accept(sequence_, static_cast<int64_t>(tokens.size()));
   if (!done) {
     go_back(static_cast<int64_t>(tokens_.size()));
@@ -169,6 +187,11 @@ Status Session::restore(const Checkpoint& checkpoint) {
 }
 
 Result<int64_t> Session::reuse(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
+                               std::span<const int64_t> turns) {
+  return or_no_memory([&] { return go_to(tokens, cancel, turns); });
+}
+
+Result<int64_t> Session::go_to(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
                                std::span<const int64_t> turns) {
   const auto count = static_cast<int64_t>(tokens.size());
   const auto same = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end());

@@ -89,6 +89,12 @@ class Session {
   Status keep(bool turn, std::span<const float> logits);
   // At the end of a turn, unless the last one is close.
   Status keep_turn(bool with_logits);
+  // feed(), keep_ahead() and reuse(), but that std::bad_alloc leaves them.
+  Status feed_all(std::span<const text::Token> tokens, const std::atomic<bool>* cancel);
+  Status keep_tokens(std::span<const text::Token> tokens);
+  Result<int64_t> go_to(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
+                        std::span<const int64_t> turns);
+  void make_room(size_t count);
   Status read(const model::Chunk& chunk, const model::Observer& observer);
   Status check(std::span<const text::Token> tokens) const;
 

@@ -23,6 +23,7 @@ void Batch::assign(std::span<const Chunk> chunks, const Rope& rope) {
     recurrent.push_back(
         {nullptr, nullptr, span.first_row, span.rows, span.position, chunk.tentative});
     sequences.push_back(chunk.sequence);
+    chunk.sequence->make_room();
     tentative.push_back(chunk.tentative);
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
     const int64_t first = chunk.all_logits ? 0 : std::max<int64_t>(span.rows - 1, 0);

@@ -163,6 +163,11 @@ Status Moe::run_as_they_come(const MoeWeights& w, const float* h, int64_t rows, 
 Status Moe::run(const MoeWeights& w, const ExpertTiers& tiers, const float* h, int64_t rows,
                 float* out) {
   const compute::Backend& be = *backend_;
+  // However this ends: the experts may leave.
+  struct Finish {
+    residency::ExpertStream& stream;
+    ~Finish() { stream.finish(); }
+  } const finish{stream_};
   residency::ExpertCache& cache = *tiers.memory;
   ids_.resize(static_cast<size_t>(rows * used_));
   weights_.resize(ids_.size());
@@ -179,23 +184,14 @@ Status Moe::run(const MoeWeights& w, const ExpertTiers& tiers, const float* h, i
   SLUICE_TRY(be.check(
       be->route(be.get(), h, rows, w.stack.dim, &w.router, used_, ids_.data(), weights_.data())));
   group_by_expert(rows);
-  if (tiers.device) {
-    Status done = run_on_device(w, tiers, h, rows, out);
-    stream_.finish();
-    return done;
-  }
+  if (tiers.device) return run_on_device(w, tiers, h, rows, out);
 
-  // Asked once: what is read in the background may be complete a moment later.
-  const bool all_here = cache.complete();
-  const bool few = rows <= Moe::kTokenRows && (all_here || cache.can_hold(w.layer, active_.size()));
-  if (few)
+  if (rows <= kTokenRows)
     cache.begin(w.layer, active_, residency::Use::kToken, {}, stream_);
   else
     cache.begin(w.layer, active_, residency::Use::kScan, lasting(rows), stream_);
-  Status done =
-      few && !all_here ? run_as_they_come(w, h, rows, out) : run_in_order(w, h, rows, out);
-  stream_.finish();
-  return done;
+  const bool any_order = stream_.use() == residency::Use::kToken && !stream_.all_here();
+  return any_order ? run_as_they_come(w, h, rows, out) : run_in_order(w, h, rows, out);
 }
 
 }  // namespace sluice::model

@@ -93,10 +93,8 @@ Status Moe::run_side_by_side(const MoeWeights& w, const ExpertTiers& tiers, cons
   const int64_t dim = w.stack.dim;
   const size_t bytes = static_cast<size_t>(rows * dim) * sizeof(float);
 
-  const bool few =
-      rows <= kTokenRows && (cache.complete() || cache.can_hold(w.layer, missing_ids_.size()));
-  cache.begin(w.layer, missing_ids_, few ? residency::Use::kToken : residency::Use::kScan, {},
-              stream_);
+  cache.begin(w.layer, missing_ids_,
+              rows <= kTokenRows ? residency::Use::kToken : residency::Use::kScan, {}, stream_);
   resident_done_ = 0;
   SLUICE_TRY(compute_residents(w, tiers, active_.size(), h, rows, out));
   SLUICE_ASSIGN(const std::optional<sluice_expert> common, shared(w, h, rows));

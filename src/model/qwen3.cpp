@@ -2,6 +2,7 @@
 // Qwen3, dense and mixture-of-experts: the same block, with or without a router.
 #include <numeric>
 
+#include "base/no_memory.h"
 #include "model/attention.h"
 #include "model/ends.h"
 #include "model/moe.h"
@@ -107,12 +108,15 @@ Status Qwen3::feed_forward(const Layer& layer, const float* h, int64_t rows, flo
 
 Status Qwen3::forward(std::span<const Chunk> chunks, std::vector<float>& logits,
                       const Observer& observer) {
-  batch_.assign(chunks, rope_);
+  SLUICE_TRY(or_no_memory([&]() -> Status {
+    batch_.assign(chunks, rope_);
+    return {};
+  }));
   if (batch_.rows() == 0) {
     logits.clear();
     return {};
   }
-  const Status done = run(logits, observer);
+  const Status done = or_no_memory([&] { return run(logits, observer); });
   if (done)
     batch_.commit();
   else

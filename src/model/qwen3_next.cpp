@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Qwen3-Next: three of four layers mix tokens by a gated delta net, the fourth by gated attention;
 // all have a mixture of experts with a shared one.
+#include "base/no_memory.h"
 #include "model/attention.h"
 #include "model/draft_block.h"
 #include "model/ends.h"
@@ -51,7 +52,8 @@ class Qwen3Next final : public Model {
   bool can_draft() const override { return config_.draft_layers > 0; }
   Status draft(Sequence& sequence, int32_t token, int64_t count, std::vector<int32_t>& tokens,
                std::vector<float>* logits) override {
-    return drafts_.guess(sequence, token, count, experts_, tokens, logits);
+    return or_no_memory(
+        [&] { return drafts_.guess(sequence, token, count, experts_, tokens, logits); });
   }
   Status accept(Sequence& sequence, int64_t count) override;
 
@@ -111,12 +113,15 @@ Status Qwen3Next::bind(const ExpertOptions& experts) {
 
 Status Qwen3Next::forward(std::span<const Chunk> chunks, std::vector<float>& logits,
                           const Observer& observer) {
-  batch_.assign(chunks, rope_);
+  SLUICE_TRY(or_no_memory([&]() -> Status {
+    batch_.assign(chunks, rope_);
+    return {};
+  }));
   if (batch_.rows() == 0) {
     logits.clear();
     return {};
   }
-  const Status done = run(logits, observer);
+  const Status done = or_no_memory([&] { return run(logits, observer); });
   if (done)
     batch_.commit();
   else
@@ -165,13 +170,14 @@ Status Qwen3Next::run(std::vector<float>& logits, const Observer& observer) {
 Status Qwen3Next::accept(Sequence& sequence, int64_t count) {
   if (count == 0) return {};
   const auto take = [&]() -> Status {
+    sequence.make_room();
     SLUICE_TRY(delta_net_.reserve(count));
     for (const Layer& layer : layers_)
       if (layer.recurrent)
         SLUICE_TRY(delta_net_.accept(layer.delta_net, sequence, layer.memory, count));
     return drafts_.accept(sequence, count);
   };
-  const Status taken = take();
+  const Status taken = or_no_memory(take);
   if (taken)
     sequence.advance(sequence.length() + count);
   else

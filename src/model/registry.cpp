@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/registry.h"
 
+#include "base/no_memory.h"
+
 namespace sluice::model {
 namespace {
 
@@ -32,7 +34,8 @@ Result<std::unique_ptr<Model>> load_model(const gguf::Gguf& file, const RopeOver
                                           const ExpertOptions& experts, bool drafts) {
   SLUICE_ASSIGN(Config config, Config::read(file, rope));
   if (!drafts) config.draft_layers = 0;
-  return find_architecture(config.architecture)->load(file, config, backend, experts);
+  return or_no_memory(
+      [&] { return find_architecture(config.architecture)->load(file, config, backend, experts); });
 }
 
 }  // namespace sluice::model

@@ -112,6 +112,12 @@ float* Sequence::ahead_hidden() const {
   return ahead_inputs(shape_.recurrent_layers);
 }
 
+// What is noted below must not fail: the forward pass is over.
+void Sequence::make_room() {
+  if (overwritten_from_.size() == overwritten_from_.capacity())
+    overwritten_from_.reserve(2 * overwritten_from_.size() + 8);
+}
+
 void Sequence::advance(int64_t length) {
   if (length == length_) return;
   if (length_ < intact_) overwritten_from_.push_back(length_);

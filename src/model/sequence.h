@@ -65,6 +65,8 @@ class Sequence {
   // Forgets positions from `length` on and returns the length reached: with recurrent layers only
   // the present length and 0 can be. The rest must be read again, or comes from a snapshot.
   int64_t rewind(int64_t length);
+  // Before a forward pass: what advance(), overwrite() and abandon() note will need no memory.
+  void make_room();
   // A forward pass ended halfway: what it may have changed is forgotten. Keys and values were only
   // appended; recurrent states are lost, and the length becomes 0.
   void abandon();

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <system_error>
 
 #include "base/check.h"
 
@@ -13,9 +14,6 @@ namespace sluice::residency {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Slots are laid out for the largest alignment that reads may want.
-constexpr uint32_t kAlignment = storage::kMaxAlignment;
 
 // Slots of a class that a sweep may leave without a pinned expert: room for what it reads.
 int64_t sweep_slots(int64_t slots) {
@@ -32,46 +30,8 @@ uint64_t checksum(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-std::vector<ExpertCache::SizeClass> ExpertCache::size_classes(const ExpertTable& table,
-                                                              std::vector<int32_t>* class_of) {
-  std::vector<SizeClass> classes;
-  for (const LayerExperts& layer : table.layers) {
-    std::array<uint32_t, kParts> bytes{};
-    for (int p = 0; p < kParts; ++p)
-      bytes[static_cast<size_t>(p)] = layer.experts.front()[static_cast<size_t>(p)].bytes;
-    auto same = std::find_if(classes.begin(), classes.end(),
-                             [&](const SizeClass& c) { return c.part_bytes == bytes; });
-    if (same == classes.end()) {
-      SizeClass& added = classes.emplace_back();
-      added.part_bytes = bytes;
-      for (size_t p = 0; p < kParts; ++p) {
-        added.part_at[p] = added.slot_bytes;
-        added.slot_bytes += storage::slot_bytes(bytes[p], kAlignment);
-      }
-      same = classes.end() - 1;
-    }
-    same->experts += static_cast<int64_t>(layer.experts.size());
-    if (class_of) class_of->push_back(static_cast<int32_t>(same - classes.begin()));
-  }
-  return classes;
-}
-
-uint64_t ExpertCache::least_bytes(const ExpertTable& table, int32_t used) {
-  uint64_t bytes = 0;
-  for (const SizeClass& c : size_classes(table, nullptr))
-    bytes += static_cast<uint64_t>(std::min<int64_t>(c.experts, 2 * int64_t{used})) * c.slot_bytes;
-  return bytes;
-}
-
-uint64_t ExpertCache::full_bytes(const ExpertTable& table) {
-  uint64_t bytes = 0;
-  for (const SizeClass& c : size_classes(table, nullptr))
-    bytes += static_cast<uint64_t>(c.experts) * c.slot_bytes;
-  return bytes;
-}
-
 Status ExpertCache::lay_out(uint32_t alignment) {
-  SLUICE_CHECK(alignment <= kAlignment, "slots are aligned to pages");
+  SLUICE_CHECK(alignment <= storage::kMaxAlignment, "slots are aligned to pages");
   for (const LayerExperts& layer : table_.layers) {
     first_key_.push_back(static_cast<int32_t>(layer_of_.size()));
     layer_of_.insert(layer_of_.end(), layer.experts.size(),
@@ -79,36 +39,14 @@ Status ExpertCache::lay_out(uint32_t alignment) {
   }
   entries_.resize(layer_of_.size());
   away_.resize(table_.layers.size());
-  classes_ = size_classes(table_, &class_of_layer_);
-  const uint64_t least = least_bytes(table_, options_.used), full = full_bytes(table_);
-  if (options_.bytes < least)
-    return fail(ErrorKind::kTooLarge,
-                "{} MiB for experts are too little: two tokens' experts of a layer need {} MiB",
-                options_.bytes >> 20, (least + (1 << 20) - 1) >> 20);
-  // What is beyond the least is shared out in proportion.
-  const uint64_t bytes = std::min(options_.bytes, full);
-  uint64_t used_bytes = 0;
-  for (SizeClass& c : classes_) {
-    const int64_t floor = std::min<int64_t>(c.experts, 2 * int64_t{options_.used});
-    const double share =
-        full > least ? static_cast<double>(bytes - least) / static_cast<double>(full - least) : 1.0;
-    c.slots = floor + static_cast<int64_t>(static_cast<double>(c.experts - floor) * share);
-    used_bytes += static_cast<uint64_t>(c.slots) * c.slot_bytes;
-  }
-  if (used_bytes == 0) return {};
-  arena_ = AlignedBuffer::allocate(used_bytes);
-  if (!arena_)
-    return fail(ErrorKind::kTooLarge, "no memory for {} MiB of experts", used_bytes >> 20);
-  uint8_t* base = arena_.data();
-  for (SizeClass& c : classes_) {
-    c.base = base;
-    base += static_cast<uint64_t>(c.slots) * c.slot_bytes;
-    c.free.resize(static_cast<size_t>(c.slots));
-    std::iota(c.free.rbegin(), c.free.rend(), 0);
+  SLUICE_ASSIGN(arena_, SlotArena::create(table_, options_.used, options_.bytes));
+  for (size_t c = 0; c < arena_.classes(); ++c) {
     // Layers have as many experts as one another.
-    const auto layers = c.experts / static_cast<int64_t>(table_.layers.front().experts.size());
-    c.order = make_eviction(options_.policy, static_cast<int32_t>(entries_.size()),
-                            static_cast<int32_t>(std::max<int64_t>(1, layers * options_.used)));
+    const auto layers =
+        arena_.experts(c) / static_cast<int64_t>(table_.layers.front().experts.size());
+    const int64_t token_uses = std::max<int64_t>(1, layers * options_.used);
+    classes_.push_back({0, make_eviction(options_.policy, static_cast<int32_t>(entries_.size()),
+                                         static_cast<int32_t>(token_uses))});
   }
   return {};
 }
@@ -125,26 +63,34 @@ Result<std::unique_ptr<ExpertCache>> ExpertCache::create(ExpertTable table,
   const uint32_t alignment = queue->alignment();
   const uint32_t piece = std::max(options.piece_bytes / alignment, 1u) * alignment;
   ExpertCache* self = cache.get();
-  cache->transfers_ = std::make_unique<TransferQueue>(
-      std::move(queue), piece,
-      [self](const Transfer& transfer, Status status) {
-        self->arrived(transfer, std::move(status));
-      },
-      [self](int in_flight, std::vector<Transfer>& ahead) { self->read_ahead(in_flight, ahead); });
+  try {
+    cache->transfers_ = std::make_unique<TransferQueue>(
+        std::move(queue), piece,
+        [self](const Transfer& transfer, Status status) {
+          self->arrived(transfer, std::move(status));
+        },
+        [self](int in_flight, std::vector<Transfer>& ahead) {
+          self->read_ahead(in_flight, ahead);
+        });
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::kTooLarge, "no thread to read experts with: {}: raise ulimit -u",
+                error.code().message());
+  }
   return cache;
 }
 
 ExpertCache::~ExpertCache() = default;
 
 int64_t ExpertCache::slots() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   int64_t slots = 0;
-  for (const SizeClass& c : classes_) slots += c.slots;
+  for (size_t c = 0; c < arena_.classes(); ++c) slots += arena_.slots(c);
   return slots;
 }
 
-bool ExpertCache::can_hold(int32_t layer, size_t experts) const {
-  const SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
-  return static_cast<int64_t>(experts) <= std::max<int64_t>(c.slots / 2, options_.used);
+ArenaUse ExpertCache::use() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return arena_.use();
 }
 
 CacheStatistics ExpertCache::statistics() const {
@@ -154,6 +100,9 @@ CacheStatistics ExpertCache::statistics() const {
   s.loads = loads_.load(std::memory_order_relaxed);
   s.evictions = evictions_.load(std::memory_order_relaxed);
   s.stalled = std::chrono::nanoseconds(stalled_ns_.load(std::memory_order_relaxed));
+  s.bytes_again = bytes_again_.load(std::memory_order_relaxed);
+  const ArenaUse arena = use();
+  s.given_back = arena.most - arena.aim;
   if (transfers_) {
     const TransferQueue::Statistics moved = transfers_->statistics();
     s.bytes_read = moved.bytes;
@@ -172,57 +121,73 @@ const ByteRange& ExpertCache::range(int32_t key, int part) const {
 // --- with mutex_ held ---
 
 void ExpertCache::pin(int32_t key) {
-  if (entries_[static_cast<size_t>(key)].pins++ == 0) ++class_of(key).pinned;
+  if (entries_[static_cast<size_t>(key)].pins++ == 0) ++classes_[class_of(key)].pinned;
 }
 
 void ExpertCache::unpin(int32_t key) {
   Entry& entry = entries_[static_cast<size_t>(key)];
   if (--entry.pins > 0) return;
-  --class_of(key).pinned;
+  --classes_[class_of(key)].pinned;
   if (entry.failed && entry.parts_left == 0) drop(key);
 }
 
 // The expert has no slot any more.
 void ExpertCache::drop(int32_t key) {
   Entry& entry = entries_[static_cast<size_t>(key)];
-  SizeClass& c = class_of(key);
+  const size_t c = class_of(key);
   if (entry.state == State::kReady) --ready_;
-  c.free.push_back(entry.slot);
-  c.order->erase(key);
+  arena_.give(c, entry.slot);
+  classes_[c].order->erase(key);
   entry.state = State::kAbsent;
   entry.failed = false;
   entry.slot = -1;
+  if (!entry.expected) return;
+  entry.expected = false;
+  --expected_;
+}
+
+// Who leaves first, of those that may. False: all are in use.
+bool ExpertCache::evict(size_t size_class) {
+  const int32_t leaving = classes_[size_class].order->victim([this](int32_t other) {
+    const Entry& entry = entries_[static_cast<size_t>(other)];
+    return entry.pins == 0 && !entry.expected && entry.state == State::kReady;
+  });
+  if (leaving < 0) return false;
+  drop(leaving);
+  entries_[static_cast<size_t>(leaving)].came = 0;
+  evictions_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+// Between steps: makes the arena as small as it is to be. `streams`: those that the caller knows to
+// hold nothing.
+void ExpertCache::settle(int streams) {
+  if (complete_.load() || streams_.load() != streams) return;
+  for (size_t c = 0; c < arena_.classes(); ++c) {
+    while (arena_.excess(c) > 0) {
+      arena_.trim(c);
+      if (arena_.excess(c) > 0 && !evict(c)) break;
+    }
+  }
 }
 
 // A slot for an absent expert, from who leaves first if none is free. False: all are in use.
 bool ExpertCache::reserve(int32_t key, Use use) {
-  SizeClass& c = class_of(key);
-  if (c.free.empty()) {
-    const int32_t leaving = c.order->victim([this](int32_t other) {
-      const Entry& entry = entries_[static_cast<size_t>(other)];
-      return entry.pins == 0 && !entry.expected && entry.state == State::kReady;
-    });
-    if (leaving < 0) return false;
-    drop(leaving);
-    evictions_.fetch_add(1, std::memory_order_relaxed);
-  }
-  Entry& entry = entries_[static_cast<size_t>(key)];
-  entry.slot = c.free.back();
-  c.free.pop_back();
-  c.order->insert(key, use);
+  const size_t c = class_of(key);
+  if (!arena_.has_free(c) && !evict(c)) return false;
+  entries_[static_cast<size_t>(key)].slot = arena_.take(c);
+  classes_[c].order->insert(key, use);
   return true;
 }
 
 // Where the parts of an expert that has a slot lie: in it, in phase with the file.
 void ExpertCache::place_parts(int32_t key) {
   Entry& entry = entries_[static_cast<size_t>(key)];
-  const SizeClass& c = class_of(key);
-  uint8_t* slot = c.base + static_cast<uint64_t>(entry.slot) * c.slot_bytes;
   for (int p = 0; p < kParts; ++p) {
-    const ByteRange& from = range(key, p);
     const auto part = static_cast<size_t>(p);
+    const ByteRange& from = range(key, p);
     entry.parts[part] =
-        slot + c.part_at[part] +
+        arena_.part(class_of(key), entry.slot, part) +
         storage::enclosing_window(from.offset, from.bytes, transfers_->alignment()).phase;
   }
 }
@@ -230,27 +195,22 @@ void ExpertCache::place_parts(int32_t key) {
 // Appends the transfers of an expert that has a slot.
 void ExpertCache::load(int32_t key, std::vector<Transfer>& to) {
   Entry& entry = entries_[static_cast<size_t>(key)];
-  const SizeClass& c = class_of(key);
   entry.state = State::kLoading;
   entry.parts_left = kParts;
   place_parts(key);
-  uint8_t* slot = c.base + static_cast<uint64_t>(entry.slot) * c.slot_bytes;
   for (int p = 0; p < kParts; ++p) {
+    const auto part = static_cast<size_t>(p);
     const ByteRange& from = range(key, p);
     Transfer& transfer = to.emplace_back();
     transfer.key = key;
     transfer.part = p;
     transfer.file = from.file;
     transfer.window = storage::enclosing_window(from.offset, from.bytes, transfers_->alignment());
-    transfer.to = slot + c.part_at[static_cast<size_t>(p)];
+    transfer.to = arena_.part(class_of(key), entry.slot, part);
+    if ((entry.came >> p & 1) != 0) bytes_again_.fetch_add(from.bytes, std::memory_order_relaxed);
   }
+  entry.came = 0;
   loads_.fetch_add(1, std::memory_order_relaxed);
-}
-
-void ExpertCache::look_for_completion() {
-  if (ready_ + elsewhere_ < static_cast<int64_t>(entries_.size())) return;
-  last_failure_ = {};
-  complete_.store(true, std::memory_order_release);
 }
 
 void ExpertCache::end_expectations() {
@@ -266,9 +226,9 @@ void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (sweep_layer_ >= 0) {
     const auto layer = static_cast<size_t>(sweep_layer_);
-    SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[layer])];
+    const int64_t most = sweep_slots(arena_.slots(arena_.class_of_layer(layer))) / 2;
     const auto experts = static_cast<int32_t>(table_.layers[layer].experts.size());
-    while (sweep_expert_ < experts && expected_ < sweep_slots(c.slots) / 2) {
+    while (sweep_expert_ < experts && expected_ < most) {
       const int32_t key = first_key_[layer] + sweep_expert_++;
       Entry& entry = entries_[static_cast<size_t>(key)];
       if (entry.state == State::kAbsent) {
@@ -291,15 +251,17 @@ void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
   for (; filled_ < fill_order_.size(); ++filled_) {
     const int32_t key = fill_order_[filled_];
     if (entries_[static_cast<size_t>(key)].state != State::kAbsent) continue;
-    if (class_of(key).free.empty()) continue;
+    if (!arena_.has_free(class_of(key))) continue;
     reserve(key, Use::kScan);
     load(key, to);
     return;
   }
+  changed_.notify_all();  // who waits for it learns that it has ended
 }
 
 // Pins and asks for as many of the stream's experts as there is room for.
 void ExpertCache::ask(ExpertStream& stream) {
+  wanted_.reserve(wanted_.size() + kParts * (stream.ids_.size() - stream.asked_));
   for (; stream.asked_ < stream.ids_.size(); ++stream.asked_) {
     const size_t i = stream.asked_;
     const int32_t key = stream.first_key_ + stream.ids_[i];
@@ -311,7 +273,7 @@ void ExpertCache::ask(ExpertStream& stream) {
       if (!reserve(key, use)) break;
       load(key, wanted_);
     } else if (!stream.held_[i]) {
-      class_of(key).order->touch(key, use);
+      classes_[class_of(key)].order->touch(key, use);
     }
     if (!stream.held_[i]) {
       pin(key);
@@ -336,15 +298,21 @@ void ExpertCache::release(ExpertStream& stream, size_t end) {
 void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
                         std::span<const uint8_t> lasting, ExpertStream& stream) {
   SLUICE_CHECK(stream.cache_ == nullptr, "the stream's last step has ended");
-  if (trace_) trace_->record(layer, ids, use, lasting);
+  // What can fail for want of memory comes first.
+  stream.ids_.assign(ids.begin(), ids.end());
+  stream.ready_.clear();
+  stream.ready_.reserve(ids.size());
+  stream.lasting_.reserve(ids.size());
+  stream.held_.reserve(ids.size());
+  stream.given_.reserve(ids.size());
   requests_.fetch_add(ids.size(), std::memory_order_relaxed);
   stream.use_ = use;
   stream.first_key_ = first_key_[static_cast<size_t>(layer)];
-  stream.ids_.assign(ids.begin(), ids.end());
-  stream.ready_.clear();
   stream.handed_ = 0;
   stream.cache_ = this;
-  if (complete()) {
+  streams_.fetch_add(1);
+  if (complete_.load()) {
+    if (trace_) trace_->record(layer, ids, use, lasting);
     hits_.fetch_add(ids.size(), std::memory_order_relaxed);
     for (size_t i = 0; i < ids.size(); ++i)
       stream.ready_.push_back({static_cast<int32_t>(i),
@@ -358,10 +326,19 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
 
   const std::lock_guard<std::mutex> lock(mutex_);
   last_begin_ = Clock::now();
+  settle(1);
+  const size_t size_class = arena_.class_of_layer(static_cast<size_t>(layer));
+  Class& c = classes_[size_class];
+  const int64_t slots = arena_.slots(size_class);
+  if (use == Use::kToken &&
+      static_cast<int64_t>(ids.size()) > std::max<int64_t>(slots / 2, options_.used)) {
+    stream.use_ = use = Use::kScan;
+    stream.lasting_.assign(ids.size(), 1);
+  }
+  if (trace_) trace_->record(layer, ids, use, stream.lasting_);
   // What is here stays: it is held before room is made for the rest. A sweep leaves some slots for
   // that.
-  SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
-  const int64_t most = use == Use::kToken ? c.slots : c.slots - sweep_slots(c.slots);
+  const int64_t most = use == Use::kToken ? slots : slots - sweep_slots(slots);
   uint64_t hits = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     const int32_t key = stream.first_key_ + ids[i];
@@ -369,7 +346,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
     if (entry.state == State::kAbsent || entry.failed) continue;
     hits += entry.state == State::kReady ? 1 : 0;
     if (c.pinned >= most) continue;
-    const bool lasts = use == Use::kToken || (!lasting.empty() && lasting[i] != 0);
+    const bool lasts = use == Use::kToken || (!stream.lasting_.empty() && stream.lasting_[i] != 0);
     c.order->touch(key, lasts ? Use::kToken : Use::kScan);
     pin(key);
     stream.held_[i] = 1;
@@ -378,8 +355,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   end_expectations();
   ask(stream);
   // A batch that needs most of a layer's experts will need most of the next layer's.
-  const auto next = static_cast<size_t>(layer) + 1;
-  const auto at = static_cast<size_t>(layer);
+  const auto at = static_cast<size_t>(layer), next = at + 1;
   const size_t kept = table_.layers[at].experts.size() - static_cast<size_t>(away_[at]);
   if (use == Use::kScan && next < table_.layers.size() && 8 * ids.size() > 7 * kept) {
     sweep_layer_ = static_cast<int32_t>(next);
@@ -398,8 +374,10 @@ void ExpertStream::finish() {
   if (!held_.empty()) {
     const std::lock_guard<std::mutex> lock(cache_->mutex_);
     cache_->release(*this, held_.size());
+    cache_->settle(1);
   }
   held_.clear();
+  cache_->streams_.fetch_sub(1);
   cache_ = nullptr;
 }
 
@@ -414,7 +392,7 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
   stream.ready_.clear();
   std::unique_lock<std::mutex> lock(mutex_);
   if (stream.use_ == Use::kScan) release(stream, stream.handed_);
-  Clock::time_point wait_began{};
+  Clock::time_point wait_began{}, deadline{};
   uint64_t arrivals = arrivals_;
   while (stream.handed_ < count) {
     if (stream.asked_ < count) ask(stream);
@@ -437,9 +415,11 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
       }
     }
     if (!stream.ready_.empty()) break;
-    if (wait_began == Clock::time_point{}) wait_began = Clock::now();
-    if (changed_.wait_for(lock, options_.patience) == std::cv_status::timeout &&
-        arrivals == arrivals_) {
+    if (wait_began == Clock::time_point{}) {
+      wait_began = Clock::now();
+      deadline = wait_began + options_.patience;
+    }
+    if (changed_.wait_until(lock, deadline) == std::cv_status::timeout && arrivals == arrivals_) {
       const int32_t key = stream.first_key_ + stream.ids_[std::min(stream.asked_, count - 1)];
       lock.unlock();
       stream.finish();
@@ -448,6 +428,7 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
                   table_.files[static_cast<size_t>(range(key, kGate).file)],
                   options_.patience.count());
     }
+    if (arrivals != arrivals_) deadline = Clock::now() + options_.patience;
     arrivals = arrivals_;
   }
   if (wait_began != Clock::time_point{})
@@ -468,19 +449,34 @@ void ExpertCache::fill() {
   transfers_->wake();
 }
 
+void ExpertCache::resize(uint64_t bytes) {
+  if (entries_.empty()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  arena_.aim(bytes);
+  bool smaller = false;
+  for (size_t c = 0; c < arena_.classes(); ++c) smaller |= arena_.slots(c) < arena_.experts(c);
+  if (smaller) complete_.store(false);
+  settle(0);
+  note_complete();
+  filled_ = 0;  // there may be free slots again
+  transfers_->wake();
+}
+
 Status ExpertCache::wait_until_full() {
   std::unique_lock<std::mutex> lock(mutex_);
+  uint64_t arrivals = arrivals_;
+  Clock::time_point deadline = Clock::now() + options_.patience;
   while (!complete()) {
-    const uint64_t arrivals = arrivals_;
     const bool reading = filled_ < fill_order_.size() ||
                          std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
                            return entry.state == State::kLoading;
                          });
     if (!reading || !last_failure_) break;
-    if (changed_.wait_for(lock, options_.patience) == std::cv_status::timeout &&
-        arrivals == arrivals_)
+    if (changed_.wait_until(lock, deadline) == std::cv_status::timeout && arrivals == arrivals_)
       return fail(ErrorKind::kIo, "{}: no answer from the disk for {} ms", table_.files.front(),
                   options_.patience.count());
+    if (arrivals != arrivals_) deadline = Clock::now() + options_.patience;
+    arrivals = arrivals_;
   }
   return last_failure_;
 }
@@ -501,6 +497,15 @@ Status ExpertCache::verify(Entry& entry, const Transfer& transfer, uint64_t sum)
               transfer.key - first_key_[layer], from.offset);
 }
 
+// With mutex_ held.
+void ExpertCache::note_complete() {
+  if (ready_ + elsewhere_ < static_cast<int64_t>(entries_.size())) return;
+  for (size_t c = 0; c < arena_.classes(); ++c)
+    if (arena_.excess(c) > 0) return;
+  last_failure_ = {};
+  complete_.store(true);
+}
+
 void ExpertCache::arrived(const Transfer& transfer, Status status) {
   uint64_t sum = 0;
   if (status)
@@ -509,7 +514,11 @@ void ExpertCache::arrived(const Transfer& transfer, Status status) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Entry& entry = entries_[static_cast<size_t>(transfer.key)];
   if (status) status = verify(entry, transfer, sum);
-  if (!status) {
+  if (status) {
+    const uint64_t part = transfer.window.needed - transfer.window.phase;
+    bytes_again_.fetch_add(transfer.window.bytes - part, std::memory_order_relaxed);
+    entry.came |= static_cast<uint8_t>(1 << transfer.part);
+  } else {
     entry.failed = true;
     last_failure_ = std::move(status);
   }
@@ -518,7 +527,7 @@ void ExpertCache::arrived(const Transfer& transfer, Status status) {
     if (!entry.failed) {
       entry.state = State::kReady;
       ++ready_;
-      look_for_completion();
+      note_complete();
     } else if (entry.pins == 0) {
       drop(transfer.key);
     }

@@ -2,12 +2,12 @@
 // Which expert is in memory, who uses it, and the only code that moves expert bytes. Told (layer,
 // expert) -> file ranges and how much memory there is; hands out experts as they are there.
 //
-// Memory is one arena, cut into slots that hold one expert each. Where all experts fit, each gets
-// a slot and stays; else the policy says who leaves. Experts of different sizes have slots of
-// their own (a size class), in proportion to the bytes of the layers that use them.
+// Memory is one arena of slots (slot_arena.h). Where all experts fit, each gets a slot and stays;
+// else the policy says who leaves. The arena can shrink and grow while it is used.
 //
-// One thread computes: it calls begin() and ExpertStream::next(). Only it gives slots to others, so
-// that what it was handed stays in place; a thread of the transfer queue fills them.
+// One thread computes: it calls begin() and ExpertStream's functions. What it was handed stays in
+// place until finish(); a thread of the transfer queue fills slots. resize(), use() and
+// statistics() are for any thread.
 #pragma once
 
 #include <atomic>
@@ -20,10 +20,10 @@
 #include <span>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/result.h"
 #include "residency/eviction.h"
 #include "residency/expert_table.h"
+#include "residency/slot_arena.h"
 #include "residency/trace.h"
 #include "residency/transfer_queue.h"
 #include "storage/read_queue.h"
@@ -45,6 +45,10 @@ struct CacheStatistics {
   uint64_t loads = 0;     // experts whose reading was begun
   uint64_t evictions = 0;
   uint64_t bytes_read = 0;
+  // Of them, those that were there already, or came once more though nothing had left: padding of
+  // windows, experts that are read anew since a part of them failed.
+  uint64_t bytes_again = 0;
+  uint64_t given_back = 0;              // bytes of slots that wait for memory to be less short
   std::chrono::nanoseconds reading{0};  // time with reads under way
   std::chrono::nanoseconds stalled{0};  // time in which the computation waited for reads
 };
@@ -73,6 +77,11 @@ class ExpertStream {
   // The experts may leave from now on.
   void finish();
 
+  // How begin() reads it, and whether nothing needs to be read: next() then hands out all at once,
+  // in the order of the ids.
+  Use use() const { return use_; }
+  bool all_here() const { return held_.empty(); }
+
  private:
   friend class ExpertCache;
   ExpertCache* cache_ = nullptr;  // nullptr: nothing is held
@@ -90,25 +99,24 @@ class ExpertStream {
 
 class ExpertCache {
  public:
-  // A table without layers needs no queue. kTooLarge when `bytes` is less than least_bytes() or
-  // memory is out.
+  // A table without layers needs no queue. kTooLarge when there is less memory than
+  // SlotArena::least_bytes().
   static Result<std::unique_ptr<ExpertCache>> create(ExpertTable table,
                                                      std::unique_ptr<storage::ReadQueue> queue,
                                                      const CacheOptions& options);
   ~ExpertCache();
 
-  // What a cache cannot do without: two tokens' experts of one layer in every size class.
-  static uint64_t least_bytes(const ExpertTable& table, int32_t used);
-  // What holds all experts.
-  static uint64_t full_bytes(const ExpertTable& table);
-
   // Begins a layer's part of a step: the experts `ids` (ascending, each once). A long list, or one
   // of many tokens, is best read as Use::kScan; `lasting` then says which experts the last tokens
-  // use, to be kept like a token's (empty: none). Reading what is missing begins at once.
+  // use, to be kept like a token's (empty: none). A token's step that is too large to be held at
+  // once is read as Use::kScan whose experts all last. Reading what is missing begins at once.
   void begin(int32_t layer, std::span<const int32_t> ids, Use use, std::span<const uint8_t> lasting,
              ExpertStream& stream);
-  // Whether a step of so many experts of this layer can be held at once.
-  bool can_hold(int32_t layer, size_t experts) const;
+
+  // From now on at most `bytes` for slots, within what use() names. Less comes between steps:
+  // experts leave as the policy says, and their memory goes back to the system.
+  void resize(uint64_t bytes);
+  ArenaUse use() const;
 
   // For another tier, which holds experts that have no slot here; called by the computing thread.
   // lend: the parts of an expert that is in memory, which stays until keep() (it goes on being
@@ -128,7 +136,7 @@ class ExpertCache {
     return first_key_[static_cast<size_t>(layer)] + expert;
   }
   int32_t layer_of(int32_t key) const { return layer_of_[static_cast<size_t>(key)]; }
-  std::span<uint8_t> arena() { return {arena_.data(), arena_.size()}; }
+  std::span<uint8_t> arena() { return arena_.memory(); }
 
   // From now on the disk's idle time fills free slots, in the order of the files.
   void fill();
@@ -139,9 +147,9 @@ class ExpertCache {
   // Every begin() is recorded from now on; nullptr ends that. `trace` must outlive its use.
   void record_to(TraceWriter* trace) { trace_ = trace; }
 
-  uint64_t bytes() const { return arena_.size(); }          // of all slots
+  uint64_t bytes() const { return use().aim; }              // of the slots that may be used
   uint64_t expert_bytes() const { return table_.bytes(); }  // of all experts
-  int64_t slots() const;
+  int64_t slots() const;                                    // likewise
   int64_t experts() const { return static_cast<int64_t>(entries_.size()); }
   CacheStatistics statistics() const;
 
@@ -153,38 +161,35 @@ class ExpertCache {
     State state = State::kAbsent;
     bool failed = false;  // a part did not come
     uint8_t parts_left = 0;
+    uint8_t came = 0;       // a bit per part that was read since the expert was last pushed out
     bool expected = false;  // read ahead for the next layer of a sweep: stays until that is here
     int32_t pins = 0;
     int32_t slot = -1;                    // of its class
     std::array<uint64_t, kParts> sums{};  // checksums, 0: never read
     ExpertParts parts{};
   };
-  struct SizeClass {
-    std::array<uint64_t, kParts> part_at{};  // offset of each part's window in a slot
-    std::array<uint32_t, kParts> part_bytes{};
-    uint64_t slot_bytes = 0;
-    uint8_t* base = nullptr;
-    int64_t slots = 0;
+  // What is kept for each size class of the arena.
+  struct Class {
     int64_t pinned = 0;
-    int64_t experts = 0;  // that want them
-    std::vector<int32_t> free;
     std::unique_ptr<Eviction> order;
   };
 
   ExpertCache(ExpertTable table, const CacheOptions& options)
       : table_(std::move(table)), options_(options) {}
-  static std::vector<SizeClass> size_classes(const ExpertTable& table,
-                                             std::vector<int32_t>* class_of);
   Status lay_out(uint32_t alignment);
 
-  SizeClass& class_of(int32_t key) { return classes_[class_of_layer_[layer_of_[key]]]; }
+  size_t class_of(int32_t key) const {
+    return arena_.class_of_layer(static_cast<size_t>(layer_of_[static_cast<size_t>(key)]));
+  }
   const ByteRange& range(int32_t key, int part) const;
   void pin(int32_t key);
   void unpin(int32_t key);
   bool reserve(int32_t key, Use use);
   void load(int32_t key, std::vector<Transfer>& to);
   void drop(int32_t key);
-  void look_for_completion();
+  bool evict(size_t size_class);
+  void settle(int streams);
+  void note_complete();
   void send_away(int32_t key);
   void place_parts(int32_t key);
   void end_expectations();
@@ -197,14 +202,13 @@ class ExpertCache {
 
   const ExpertTable table_;
   const CacheOptions options_;
-  AlignedBuffer arena_;
-  std::vector<SizeClass> classes_;
-  std::vector<int32_t> class_of_layer_;
   std::vector<int32_t> first_key_;  // of a layer
   std::vector<int32_t> layer_of_;   // of a key
   TraceWriter* trace_ = nullptr;
 
   mutable std::mutex mutex_;
+  SlotArena arena_;
+  std::vector<Class> classes_;
   std::condition_variable changed_;  // an expert came, or did not
   std::vector<Entry> entries_;       // by key: first_key_[layer] + expert
   std::vector<Transfer> wanted_;     // collected before they are handed to the queue
@@ -219,11 +223,15 @@ class ExpertCache {
   std::vector<int32_t> fill_order_;  // keys
   size_t filled_ = 0;                // of fill_order_: those before have been looked at
   Status last_failure_;
-  std::atomic<bool> complete_{false};  // all experts are in memory and stay: no lock is needed
+  // All experts are in memory and stay: no lock is needed. A stream counts itself before it looks,
+  // and who ends this looks at the count afterwards, so that one of them sees the other.
+  std::atomic<bool> complete_{false};
+  std::atomic<int> streams_{0};
 
   // Counted by the computing thread.
   std::atomic<uint64_t> requests_{0}, hits_{0}, loads_{0}, evictions_{0};
   std::atomic<int64_t> stalled_ns_{0};
+  std::atomic<uint64_t> bytes_again_{0};
 
   std::unique_ptr<TransferQueue> transfers_;  // last: its thread uses what is above
 };

@@ -37,7 +37,8 @@ void ExpertCache::send_away(int32_t key) {
   entry.state = State::kElsewhere;
   ++elsewhere_;
   ++away_[static_cast<size_t>(layer_of(key))];
-  look_for_completion();
+  note_complete();
+  filled_ = 0;  // there may be a free slot
 }
 
 std::optional<std::array<uint8_t*, kParts>> ExpertCache::take(int32_t key) {
@@ -45,7 +46,7 @@ std::optional<std::array<uint8_t*, kParts>> ExpertCache::take(int32_t key) {
   Entry& entry = entries_[static_cast<size_t>(key)];
   SLUICE_CHECK(entry.state == State::kElsewhere, "an expert comes back from elsewhere");
   // Once all are in one tier or another, none must be lost to the disk.
-  if (complete() && class_of(key).free.empty()) return std::nullopt;
+  if (complete() && !arena_.has_free(class_of(key))) return std::nullopt;
   if (!reserve(key, Use::kToken)) return std::nullopt;
   entry.state = State::kLoading;
   pin(key);

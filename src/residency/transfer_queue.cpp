@@ -2,6 +2,7 @@
 #include "residency/transfer_queue.h"
 
 #include <algorithm>
+#include <new>
 
 #include "base/check.h"
 
@@ -21,6 +22,13 @@ TransferQueue::TransferQueue(std::unique_ptr<storage::ReadQueue> queue, uint32_t
       arrived_(std::move(arrived)),
       idle_(std::move(idle)) {
   SLUICE_CHECK(piece_bytes_ > 0 && piece_bytes_ % alignment_ == 0, "pieces are aligned");
+  // The thread then needs no more memory, but for parts of very many pieces.
+  const auto depth = static_cast<size_t>(queue_->depth());
+  active_.reserve(2 * depth + 1);
+  free_.reserve(2 * depth + 1);
+  completions_.reserve(depth);
+  unsent_.reserve(64);
+  ahead_.reserve(16);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -71,26 +79,40 @@ bool TransferQueue::next_transfer() {
     }
     transfer = ahead_[first_ahead_++];
   }
+  cut(transfer);
+  return true;
+}
+
+void TransferQueue::cut(const Transfer& transfer) {
+  unsent_.clear();
+  first_unsent_ = 0;
+  const uint32_t pieces = storage::piece_count(transfer.window, piece_bytes_);
+  try {
+    unsent_.reserve(pieces);
+  } catch (const std::bad_alloc&) {
+    // So short a message needs no memory.
+    arrived_(transfer, fail(Error{ErrorKind::kTooLarge, "no memory left"}));
+    return;
+  }
   if (free_.empty()) {
     free_.push_back(static_cast<uint32_t>(active_.size()));
     active_.emplace_back();
   }
   const uint32_t at = free_.back();
   free_.pop_back();
-  const uint32_t pieces = storage::piece_count(transfer.window, piece_bytes_);
   active_[at] = {transfer, pieces, {}};
-  unsent_.clear();
-  first_unsent_ = 0;
   for (uint32_t i = 0; i < pieces; ++i)
     unsent_.push_back(storage::read_window(storage::piece(transfer.window, i, piece_bytes_),
                                            transfer.file, transfer.to + size_t{i} * piece_bytes_,
                                            at));
-  return true;
 }
 
 void TransferQueue::start_reads() {
   while (queue_->in_flight() < queue_->depth()) {
-    if (first_unsent_ == unsent_.size() && !next_transfer()) return;
+    if (first_unsent_ == unsent_.size()) {
+      if (!next_transfer()) return;
+      continue;
+    }
     const size_t taken =
         queue_->submit({unsent_.data() + first_unsent_, unsent_.size() - first_unsent_});
     first_unsent_ += taken;

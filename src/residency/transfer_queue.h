@@ -66,6 +66,7 @@ class TransferQueue {
   void run();
   void start_reads();
   bool next_transfer();
+  void cut(const Transfer& transfer);
   void complete(const storage::Completion& completion);
 
   std::unique_ptr<storage::ReadQueue> queue_;

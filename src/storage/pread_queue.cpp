@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
-#include <deque>
 #include <iterator>
 #include <mutex>
 #include <system_error>
@@ -22,6 +21,10 @@ class PreadQueue final : public ReadQueue {
 
   // Returns how many threads the system gave.
   size_t start(int threads) {
+    // Reading needs no more memory.
+    readers_.reserve(static_cast<size_t>(threads));
+    queued_.reserve(static_cast<size_t>(threads));
+    finished_.reserve(static_cast<size_t>(threads));
     try {
       while (readers_.size() < static_cast<size_t>(threads)) {
         readers_.emplace_back([this] { serve(); });
@@ -98,7 +101,7 @@ class PreadQueue final : public ReadQueue {
       work_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
       if (stopping_) return;
       const Read read = queued_.front();
-      queued_.pop_front();
+      queued_.erase(queued_.begin());  // there are at most as many as threads
       lock.unlock();
       Status status = perform(read);
       lock.lock();
@@ -125,7 +128,7 @@ class PreadQueue final : public ReadQueue {
   std::mutex mutex_;
   std::condition_variable work_;       // queued_ or stopping_ changed
   std::condition_variable something_;  // finished_ or woken_ changed
-  std::deque<Read> queued_;
+  std::vector<Read> queued_;
   std::vector<Completion> finished_;
   bool woken_ = false;
   bool stopping_ = false;

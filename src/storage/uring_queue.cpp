@@ -32,6 +32,9 @@ class UringQueue final : public ReadQueue {
   UringQueue(io_uring ring, int wake_descriptor, int depth, ReadFiles files)
       : ring_(ring), wake_descriptor_(wake_descriptor), files_(std::move(files)), slots_(depth) {
     for (int i = depth - 1; i >= 0; --i) free_.push_back(i);
+    // Reading needs no more memory.
+    waiting_.reserve(slots_.size());
+    finished_.reserve(slots_.size());
   }
 
   ~UringQueue() override {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "compute/cpu/instance.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 thread_local std::string open_error;  // read right after a failed open(), by the same thread
 
-sluice_backend* open(const sluice_backend_config* config) {
+sluice_backend* open(const sluice_backend_config* config) try {
   const Kernels* table = select_kernels(config->isa);
   if (!table) {
     open_error = fmt::format("--isa {}: not a level of this machine; it has: {}", config->isa,
@@ -25,14 +26,31 @@ sluice_backend* open(const sluice_backend_config* config) {
   backend->description = fmt::format("CPU, {}, {} thread{}", table->isa, backend->pool.size(),
                                      backend->pool.size() == 1 ? "" : "s");
   return backend.release();
+} catch (const std::bad_alloc&) {
+  open_error = "no memory left";  // so short that it needs none
+  return nullptr;
 }
+
+// Nothing is thrown across the contract.
+template <auto kOperation>
+struct Guarded;
+template <typename... Args, int32_t (*kOperation)(sluice_backend*, Args...)>
+struct Guarded<kOperation> {
+  static int32_t call(sluice_backend* backend, Args... args) {
+    try {
+      return kOperation(backend, args...);
+    } catch (const std::bad_alloc&) {
+      return 1;  // the only thing that can go wrong
+    }
+  }
+};
 
 void close(sluice_backend* backend) {
   delete backend;
 }
 
 const char* last_error(sluice_backend* backend) {
-  return backend ? "no error" : open_error.c_str();
+  return backend ? "no memory left: use a smaller --ram or -ub" : open_error.c_str();
 }
 
 const char* describe(sluice_backend* backend) {
@@ -135,21 +153,21 @@ const sluice_backend_api* cpu_backend() {
       pin,
       unpin,
       memory_info,
-      embed,
-      rms_norm,
-      multiply,
-      norm_rope,
-      kv_store,
-      attention,
-      route,
-      experts,
-      add_experts,
-      gather,
-      short_conv,
-      delta_rule,
-      gated_norm,
-      sigmoid_gate,
-      row_gate,
+      Guarded<embed>::call,
+      Guarded<rms_norm>::call,
+      Guarded<multiply>::call,
+      Guarded<norm_rope>::call,
+      Guarded<kv_store>::call,
+      Guarded<attention>::call,
+      Guarded<route>::call,
+      Guarded<experts>::call,
+      Guarded<add_experts>::call,
+      Guarded<gather>::call,
+      Guarded<short_conv>::call,
+      Guarded<delta_rule>::call,
+      Guarded<gated_norm>::call,
+      Guarded<sigmoid_gate>::call,
+      Guarded<row_gate>::call,
   };
   return &api;
 }

@@ -36,9 +36,13 @@ inline bool is_float_type(uint32_t type) {
   return quant::traits(static_cast<quant::Type>(type)).is_float;
 }
 
+// What was in it is not kept, so that old and new need not be there together.
 template <typename T>
 T* grown(std::vector<T>& scratch, size_t size) {
-  if (scratch.size() < size) scratch.resize(size);
+  if (scratch.size() < size) {
+    std::vector<T>().swap(scratch);
+    scratch.resize(size);
+  }
   return scratch.data();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products: several weights applied to one input.
 #include <algorithm>
+#include <new>
 
 #include "compute/cpu/instance.h"
 
@@ -59,7 +60,7 @@ PackedRows packed_rows(const sluice_backend& backend, int64_t rows, int64_t dim,
   if (scratch.size() < bytes) {
     scratch = AlignedBuffer();
     scratch = AlignedBuffer::allocate(bytes);
-    SLUICE_CHECK(scratch, "memory for activations");
+    if (!scratch) throw std::bad_alloc();
   }
   return {scratch.data(), row_bytes};
 }

@@ -197,6 +197,11 @@ TEST_F(MemoryInfoTest, ResourceLimits) {
             "Max data size             536870912            unlimited            bytes\n"
             "Max address space         1073741824           unlimited            bytes\n");
   expect(512 * kMiB, 462 * kMiB, "ulimit -d");
+  // Address space that is only reserved says nothing of memory in use.
+  const auto info = memory_info(root());
+  EXPECT_EQ(info->least_backed.limit, 16384 * kMiB);
+  EXPECT_EQ(info->least_backed.available, 8192 * kMiB);
+  EXPECT_EQ(info->least_backed.source, "/proc/meminfo");
 }
 
 TEST_F(MemoryInfoTest, DamagedFilesBoundNothing) {

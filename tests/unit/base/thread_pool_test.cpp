@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -180,6 +181,27 @@ TEST(ThreadPool, EndsWhileWorkersSpinOrSleep) {
     ThreadPool pool(4);
     if (i % 2) pool.run(4, [](int, int64_t) {});
     if (i % 10 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+TEST(ThreadPool, ABodyWithoutMemoryIsTheCallersException) {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (int run = 0; run < 200; ++run) {
+      std::atomic<int> done{0};
+      EXPECT_THROW(pool.run(12,
+                            [&](int, int64_t chunk) {
+                              if (chunk == run % 12) throw std::bad_alloc();
+                              ++done;
+                            }),
+                   std::bad_alloc);
+      if (threads > 1) {
+        EXPECT_EQ(done, 11) << "the other chunks are done";
+      }
+      done = 0;
+      pool.run(12, [&](int, int64_t) { ++done; });
+      EXPECT_EQ(done, 12);
+    }
   }
 }
 

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
+#include <random>
+#include <thread>
 
 #include "loaded.h"
 
 namespace sluice::model {
 namespace {
 
+using residency::ArenaUse;
 using residency::CacheOptions;
 using residency::ExpertCache;
 using test::ModelShape;
@@ -32,19 +36,36 @@ struct Outcome {
   residency::CacheStatistics statistics;
 };
 
+// What happens to the cache meanwhile: before each pass, and over and over on a thread of its own.
+struct Meanwhile {
+  std::function<void(ExpertCache&)> between;
+  std::function<void(ExpertCache&)> alongside;
+};
+
 // A prompt in one batch, tokens one by one, a few together, and another prompt.
-Outcome run_all(const TestModel& model, const ExpertOptions& options, int threads = 2) {
+Outcome run_all(const TestModel& model, const ExpertOptions& options, int threads = 2,
+                const Meanwhile& meanwhile = {}) {
   Loaded loaded(model, threads, 2, cpu::cpu_backend(), options);
   Sequence s = loaded.sequence();
+  const auto between = [&](ExpertCache& cache) {
+    if (meanwhile.between) meanwhile.between(cache);
+  };
+  const std::jthread other([&](const std::stop_token& stop) {
+    while (meanwhile.alongside && !stop.stop_requested()) meanwhile.alongside(loaded->experts());
+  });
   Outcome result;
   const Tokens prompt = some_tokens(60), more = some_tokens(30, 2);
+  between(loaded->experts());
   result.prompt = loaded.run({{&s, prompt, true}});
   for (const int32_t token : more) {
+    between(loaded->experts());
     const Logits row = loaded.run({{&s, {&token, 1}, true}});
     result.tokens.insert(result.tokens.end(), row.begin(), row.end());
   }
   const Tokens few = some_tokens(5, 3), last = some_tokens(40, 4);
+  between(loaded->experts());
   result.second = loaded.run({{&s, few, true}});
+  between(loaded->experts());
   const Logits end = loaded.run({{&s, last, true}});
   result.second.insert(result.second.end(), end.begin(), end.end());
   result.statistics = loaded->experts().statistics();
@@ -85,6 +106,35 @@ TEST_P(Budget, DoesNotChangeABit) {
     }
   }
   EXPECT_LE(loads_before, static_cast<uint64_t>(experts)) << "with room for all, each is read once";
+}
+
+// Memory comes and goes between the passes, or at any moment.
+TEST_P(Budget, NorDoesShrinkingAndGrowing) {
+  const TestModel model = mixed_sizes(GetParam());
+  const Outcome full = run_all(model, {});
+  const auto expect_same = [&](const Outcome& other) {
+    EXPECT_TRUE(same_bits(other.prompt, full.prompt));
+    EXPECT_TRUE(same_bits(other.tokens, full.tokens));
+    EXPECT_TRUE(same_bits(other.second, full.second));
+    EXPECT_EQ(other.statistics.requests, full.statistics.requests);
+  };
+  for (uint32_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto resize = [&](ExpertCache& cache) {
+      const ArenaUse use = cache.use();
+      cache.resize(use.least + random() % (use.most - use.least + 1));
+    };
+    const Outcome between = run_all(model, {}, 2, {resize, nullptr});
+    expect_same(between);
+    EXPECT_GT(between.statistics.evictions, 0u);
+    const auto fill = [](ExpertCache& cache) { cache.fill(); };
+    expect_same(run_all(model, {}, 2, {fill, [&](ExpertCache& cache) {
+                                         resize(cache);
+                                         std::this_thread::sleep_for(
+                                             std::chrono::microseconds(random() % 300));
+                                       }}));
+  }
 }
 
 TEST_P(Budget, NorDoThreadsOrTheWayOfReading) {

@@ -79,7 +79,7 @@ class Device : public testing::TestWithParam<ModelShape> {
   Loaded cpu_{model_};
   const Outcome truth_ = run_all(cpu_);
   const uint64_t all_ = cpu_->experts().bytes();
-  const uint64_t least_ = residency::ExpertCache::least_bytes(cpu_->experts().table(), 3);
+  const uint64_t least_ = residency::SlotArena::least_bytes(cpu_->experts().table(), 3);
 };
 
 TEST_P(Device, GivesTheAnswerWhereverTheExpertsAre) {
