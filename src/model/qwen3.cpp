@@ -34,6 +34,7 @@ class Qwen3 final : public Model {
 
   const Config& config() const override { return config_; }
   uint64_t weight_bytes() const override { return weights_.bytes() + experts_->expert_bytes(); }
+  uint64_t fingerprint() const override { return memory_.model; }
   residency::ExpertCache& experts() override { return *experts_; }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);

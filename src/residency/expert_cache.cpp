@@ -78,6 +78,7 @@ Status ExpertCache::lay_out(uint32_t alignment) {
                      static_cast<int32_t>(first_key_.size()) - 1);
   }
   entries_.resize(layer_of_.size());
+  uses_.resize(layer_of_.size());
   classes_ = size_classes(table_, &class_of_layer_);
   const uint64_t least = least_bytes(table_, options_.used), full = full_bytes(table_);
   if (options_.bytes < least)
@@ -153,6 +154,7 @@ CacheStatistics ExpertCache::statistics() const {
   s.loads = loads_.load(std::memory_order_relaxed);
   s.evictions = evictions_.load(std::memory_order_relaxed);
   s.stalled = std::chrono::nanoseconds(stalled_ns_.load(std::memory_order_relaxed));
+  s.bytes_while_stalled = bytes_while_stalled_.load(std::memory_order_relaxed);
   if (transfers_) {
     const TransferQueue::Statistics moved = transfers_->statistics();
     s.bytes_read = moved.bytes;
@@ -188,6 +190,10 @@ void ExpertCache::drop(int32_t key) {
   if (entry.state == State::kReady) --ready_;
   c.free.push_back(entry.slot);
   c.order->erase(key);
+  if (Timeline* timeline = timeline_) {
+    const int32_t layer = layer_of_[static_cast<size_t>(key)];
+    timeline->left(layer, key - first_key_[static_cast<size_t>(layer)]);
+  }
   entry.state = State::kAbsent;
   entry.failed = false;
   entry.slot = -1;
@@ -231,6 +237,10 @@ void ExpertCache::load(int32_t key, std::vector<Transfer>& to) {
     entry.parts[part] = transfer.to + transfer.window.phase;
   }
   loads_.fetch_add(1, std::memory_order_relaxed);
+  if (Timeline* timeline = timeline_) {
+    const int32_t layer = layer_of_[static_cast<size_t>(key)];
+    timeline->came(layer, key - first_key_[static_cast<size_t>(layer)]);
+  }
 }
 
 void ExpertCache::end_expectations() {
@@ -272,7 +282,7 @@ void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
     const int32_t key = fill_order_[filled_];
     if (entries_[static_cast<size_t>(key)].state != State::kAbsent) continue;
     if (class_of(key).free.empty()) continue;
-    reserve(key, Use::kScan);
+    reserve(key, filled_ < fill_first_ ? Use::kToken : Use::kScan);
     load(key, to);
     return;
   }
@@ -318,6 +328,8 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   SLUICE_CHECK(stream.cache_ == nullptr, "the stream's last step has ended");
   if (trace_) trace_->record(layer, ids, use, lasting);
   requests_.fetch_add(ids.size(), std::memory_order_relaxed);
+  for (const int32_t id : ids)
+    ++uses_[static_cast<size_t>(first_key_[static_cast<size_t>(layer)] + id)];
   stream.use_ = use;
   stream.first_key_ = first_key_[static_cast<size_t>(layer)];
   stream.ids_.assign(ids.begin(), ids.end());
@@ -326,6 +338,10 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   stream.cache_ = this;
   if (complete()) {
     hits_.fetch_add(ids.size(), std::memory_order_relaxed);
+    if (Timeline* timeline = timeline_) {
+      here_.assign(ids.size(), 1);
+      timeline->begin(layer, ids, here_, use);
+    }
     for (size_t i = 0; i < ids.size(); ++i)
       stream.ready_.push_back({static_cast<int32_t>(i),
                                entries_[static_cast<size_t>(stream.first_key_ + ids[i])].parts});
@@ -343,6 +359,12 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[static_cast<size_t>(layer)])];
   const int64_t most = use == Use::kToken ? c.slots : c.slots - sweep_slots(c.slots);
   uint64_t hits = 0;
+  if (Timeline* timeline = timeline_) {
+    here_.clear();
+    for (const int32_t id : ids)
+      here_.push_back(entries_[static_cast<size_t>(stream.first_key_ + id)].state == State::kReady);
+    timeline->begin(layer, ids, here_, use);
+  }
   for (size_t i = 0; i < ids.size(); ++i) {
     const int32_t key = stream.first_key_ + ids[i];
     const Entry& entry = entries_[static_cast<size_t>(key)];
@@ -379,6 +401,7 @@ void ExpertStream::finish() {
     cache_->release(*this, held_.size());
   }
   held_.clear();
+  if (Timeline* timeline = cache_->timeline_) timeline->end();
   cache_ = nullptr;
 }
 
@@ -394,6 +417,7 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
   std::unique_lock<std::mutex> lock(mutex_);
   if (stream.use_ == Use::kScan) release(stream, stream.handed_);
   Clock::time_point wait_began{};
+  uint64_t bytes_before = 0;
   uint64_t arrivals = arrivals_;
   while (stream.handed_ < count) {
     if (stream.asked_ < count) ask(stream);
@@ -416,7 +440,10 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
       }
     }
     if (!stream.ready_.empty()) break;
-    if (wait_began == Clock::time_point{}) wait_began = Clock::now();
+    if (wait_began == Clock::time_point{}) {
+      wait_began = Clock::now();
+      bytes_before = transfers_->statistics().bytes;
+    }
     if (changed_.wait_for(lock, options_.patience) == std::cv_status::timeout &&
         arrivals == arrivals_) {
       const int32_t key = stream.first_key_ + stream.ids_[std::min(stream.asked_, count - 1)];
@@ -429,22 +456,46 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
     }
     arrivals = arrivals_;
   }
-  if (wait_began != Clock::time_point{})
-    stalled_ns_.fetch_add((Clock::now() - wait_began).count(), std::memory_order_relaxed);
+  if (wait_began != Clock::time_point{}) {
+    const Clock::duration waited = Clock::now() - wait_began;
+    stalled_ns_.fetch_add(waited.count(), std::memory_order_relaxed);
+    bytes_while_stalled_.fetch_add(transfers_->statistics().bytes - bytes_before,
+                                   std::memory_order_relaxed);
+    if (Timeline* timeline = timeline_) timeline->waited(waited);
+  }
   return std::span<const Ready>(stream.ready_);
 }
 
-void ExpertCache::fill() {
+void ExpertCache::fill(std::span<const int32_t> first, bool others) {
   if (complete()) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  fill_order_.resize(entries_.size());
-  std::iota(fill_order_.begin(), fill_order_.end(), 0);
-  std::sort(fill_order_.begin(), fill_order_.end(), [this](int32_t a, int32_t b) {
+  fill_order_.assign(first.begin(), first.end());
+  fill_first_ = first.size();
+  if (others) {
+    std::vector<uint8_t> is_first(entries_.size());
+    for (const int32_t key : first) is_first[static_cast<size_t>(key)] = 1;
+    for (size_t key = 0; key < entries_.size(); ++key)
+      if (!is_first[key]) fill_order_.push_back(static_cast<int32_t>(key));
+  }
+  const auto in_file_order = [this](int32_t a, int32_t b) {
     const ByteRange &x = range(a, kGate), &y = range(b, kGate);
     return std::pair(x.file, x.offset) < std::pair(y.file, y.offset);
-  });
+  };
+  const auto middle = fill_order_.begin() + static_cast<std::ptrdiff_t>(fill_first_);
+  std::sort(fill_order_.begin(), middle, in_file_order);
+  std::sort(middle, fill_order_.end(), in_file_order);
   filled_ = 0;
   transfers_->wake();
+}
+
+void ExpertCache::record_to(Timeline* timeline) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (size_t key = 0; timeline && key < entries_.size(); ++key) {
+    if (entries_[key].state == State::kAbsent) continue;
+    const int32_t layer = layer_of_[key];
+    timeline->came(layer, static_cast<int32_t>(key) - first_key_[static_cast<size_t>(layer)]);
+  }
+  timeline_ = timeline;
 }
 
 Status ExpertCache::wait_until_full() {
