@@ -5,9 +5,11 @@
 #include <limits>
 
 #include "base/cpu_topology.h"
+#include "base/log.h"
 #include "base/memory_info.h"
 #include "compute/cpu/cpu_backend.h"
 #include "model/registry.h"
+#include "residency/usage.h"
 
 namespace sluice::engine {
 namespace {
@@ -85,12 +87,79 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
                              options.context, options.ubatch, options.cache, options.checkpoints}));
   engine->context_ = engine->plan_.context;
   if (options.on_plan) options.on_plan(engine->plan_);
+  SLUICE_TRY(engine->choose_reading(config));
   model::ExpertOptions experts;
   experts.cache.bytes = engine->plan_.cache;
+  experts.cache.piece_bytes = engine->reading_.piece_bytes;
+  experts.reads = engine->reading_.queue;
   SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, *engine->backend_,
                                                   experts, options.drafts));
-  if (engine->plan_.all_experts()) engine->model_->experts().fill();
+  engine->start_filling();
   return engine;
+}
+
+Status Engine::choose_reading(const model::Config& config) {
+  if (config.experts == 0) return {};
+  std::vector<std::string> paths;
+  for (const auto& file : file_.files()) paths.push_back(file->name());
+  FileFacts facts;
+  facts.all_experts = plan_.all_experts();
+  facts.file_bytes = file_.file_bytes();
+  const uint64_t available = available_bytes().value_or(0);
+  facts.spare_bytes = available - std::min(available, plan_.total());
+  const gguf::Tensor* part = file_.find_tensor("blk.0.ffn_down_exps.weight");
+  const uint64_t part_bytes = part ? part->bytes / static_cast<uint64_t>(config.experts) : 0;
+  SLUICE_ASSIGN(reading_,
+                engine::choose_reading(paths, facts,
+                                       static_cast<uint32_t>(std::min<uint64_t>(
+                                           part_bytes, std::numeric_limits<uint32_t>::max())),
+                                       options_.reading));
+  return {};
+}
+
+// What is free is filled while the first prompt is prepared: with the experts that earlier runs
+// used most, then with the rest where that fits.
+void Engine::start_filling() {
+  residency::ExpertCache& cache = model_->experts();
+  std::vector<int32_t> first;
+  if (const std::string path = usage_file(); !path.empty()) {
+    const auto usage =
+        residency::read_usage(path, model_->fingerprint(), static_cast<size_t>(cache.experts()));
+    if (usage)
+      first = usage->hottest(static_cast<size_t>(cache.slots()));
+    else
+      spdlog::warn("{}: ignored, and written anew", usage.error().message);
+  }
+  cache.fill(first, plan_.all_experts());
+}
+
+std::string Engine::usage_file() const {
+  if (!options_.warm_start || options_.reading.cache_folder.empty() ||
+      model_->experts().experts() == 0)
+    return "";
+  return residency::usage_path(options_.reading.cache_folder, model_->fingerprint());
+}
+
+Status Engine::remember_usage() {
+  const std::string path = usage_file();
+  if (path.empty()) return {};
+  const std::span<const uint32_t> now = model_->experts().uses();
+  remembered_uses_.resize(now.size());
+  std::vector<uint32_t> added(now.size());
+  bool any = false;
+  for (size_t i = 0; i < now.size(); ++i) {
+    added[i] = now[i] - remembered_uses_[i];
+    any |= added[i] > 0;
+  }
+  if (!any) return {};
+  // Read again: another process may have written it meanwhile. A damaged one is replaced.
+  const auto known = residency::read_usage(path, model_->fingerprint(), now.size());
+  residency::Usage usage = known ? *known : residency::Usage{};
+  usage.model = model_->fingerprint();
+  usage.add_run(added);
+  SLUICE_TRY(residency::write_usage(path, usage));
+  remembered_uses_.assign(now.begin(), now.end());
+  return {};
 }
 
 Result<const text::ChatTemplate*> Engine::chat_template() const {

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "compute/backend.h"
 #include "engine/memory_plan.h"
+#include "engine/reading.h"
 #include "engine/sampler.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
@@ -26,6 +27,9 @@ struct EngineOptions {
   int64_t context = 0;       // positions per session; 0: what the model was trained for, or fits
   bool any_context = false;  // -c may be more than the model was trained for
   uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
+  ReadingOptions reading;
+  bool warm_start =
+      true;  // read first what earlier runs used most, as reading.cache_folder knows it
   CheckpointOptions checkpoints{0, 0, -1};         // that sessions will keep: planned for
   std::function<void(const MemoryPlan&)> on_plan;  // told before anything large is loaded
   int64_t ubatch = 512;                            // rows of one forward pass
@@ -48,6 +52,11 @@ class Engine {
   model::Model& model() const { return *model_; }
   int64_t context() const { return context_; }
   const MemoryPlan& plan() const { return plan_; }
+  const Reading& reading() const { return reading_; }
+
+  // For the next start: adds the experts that were used since the load, or since the last call.
+  // Nothing without experts, a folder to remember it in, or warm_start. kIo with the path.
+  Status remember_usage();
 
   // kUnsupported when the file carries no template.
   Result<const text::ChatTemplate*> chat_template() const;
@@ -59,6 +68,9 @@ class Engine {
 
  private:
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}
+  Status choose_reading(const model::Config& config);
+  void start_filling();
+  std::string usage_file() const;  // "": none
 
   EngineOptions options_;
   gguf::Gguf file_;
@@ -70,6 +82,8 @@ class Engine {
   SamplingParams sampling_;
   int64_t context_ = 0;
   MemoryPlan plan_;
+  Reading reading_;
+  std::vector<uint32_t> remembered_uses_;  // what remember_usage() has written of experts().uses()
 };
 
 // The vocabulary of a GGUF file, of one that holds nothing else too.
