@@ -29,8 +29,8 @@ std::string utc_now() {
 class Report {
  public:
   Report(const BenchRequest& request, const BenchMachine& machine)
-      : out_(make_bench_printer(request.output, machine)),
-        err_(make_bench_printer(request.error_output, machine)) {}
+      : out_(make_bench_printer(request.output, machine, request.experts)),
+        err_(make_bench_printer(request.error_output, machine, request.experts)) {}
 
   Status header(const BenchRequest& request) {
     return print([&](BenchPrinter& printer) { return printer.header(request); });
@@ -67,13 +67,15 @@ class Loaded {
 
   Result<engine::Bench*> prepare(const BenchCase& one) {
     const std::vector<std::string> model = {one.value("model_filename"), one.value("isa"),
-                                            one.value("n_threads")};
+                                            one.value("n_threads"), one.value("load_mode")};
     if (model != model_) {
       bench_.reset();
+      remember_usage();
       engine_.reset();
       options_.model_path = model[0];
       options_.isa = model[1] == "auto" ? "" : model[1];
       options_.threads = static_cast<int>(one.integer("n_threads"));
+      SLUICE_ASSIGN(options_.reading.mode, parse_load_mode(one.value("load_mode")));
       const auto start = std::chrono::steady_clock::now();
       SLUICE_ASSIGN(engine_, engine::Engine::load(options_));
       if (engine_->plan().all_experts()) SLUICE_TRY(engine_->model().experts().wait_until_full());
@@ -94,6 +96,9 @@ class Loaded {
     return bench_.get();
   }
 
+  void remember_usage() {
+    if (engine_) apps::remember_usage(*engine_);
+  }
   const engine::Engine& engine() const { return *engine_; }
   uint64_t load_ns() const { return load_ns_; }
 
@@ -170,8 +175,10 @@ Status bench_command(const Arguments& arguments) {
     record.load_ns = loaded.load_ns();
     record.time = utc_now();
     SLUICE_ASSIGN(record.samples_ns, bench->run(one.test, bench_options(request, one, tell)));
+    record.experts = bench->experts();
     SLUICE_TRY(report.test(record));
   }
+  loaded.remember_usage();
   // llama-bench prints the frame of an empty table too.
   if (cases.empty()) SLUICE_TRY(report.header(request));
   return report.footer();

@@ -8,6 +8,7 @@
 
 #include "apps/options.h"
 #include "base/log.h"
+#include "storage/cache_folder.h"
 
 namespace sluice::apps {
 namespace {
@@ -87,8 +88,18 @@ engine::SamplingParams CommonOptions::apply_sampling(engine::SamplingParams defa
   return defaults;
 }
 
+Result<engine::LoadMode> parse_load_mode(const std::string& text) {
+  if (text == "auto") return engine::LoadMode::kAuto;
+  if (text == "dio") return engine::LoadMode::kDirect;
+  // Nothing is mapped and nothing locked here; what these names have in common is the page cache.
+  if (text == "none" || text == "mmap" || text == "mlock" || text == "mmap+mlock")
+    return engine::LoadMode::kBuffered;
+  return fail(ErrorKind::kUsage, "must be auto, none, mmap, mlock, mmap+mlock or dio");
+}
+
 std::vector<Flag> model_flags(CommonOptions& o) {
   engine::EngineOptions& e = o.engine;
+  e.reading.cache_folder = storage::cache_folder();
   // Worth a line of its own where experts will be read while it runs.
   e.on_plan = [](const engine::MemoryPlan& plan) {
     if (plan.all_experts())
@@ -151,6 +162,49 @@ std::vector<Flag> model_flags(CommonOptions& o) {
        "memory that the process may use, e.g. 12G; 0: what is free, less a margin",
        [&e](const std::string& text) -> Status {
          SLUICE_ASSIGN(e.ram_bytes, parse_size(text));
+         return {};
+       }},
+      {"--load-mode",
+       {"-lm"},
+       "LOAD_MODE",
+       "MODE",
+       "how experts are read: auto; none or mmap: through the page cache; dio: past it (auto)",
+       [&e](const std::string& text) -> Status {
+         SLUICE_ASSIGN(e.reading.mode, parse_load_mode(text));
+         return {};
+       }},
+      {"--direct-io",
+       {"-dio"},
+       "",
+       "",
+       "the same as -lm dio",
+       [&e](const std::string& text) -> Status {
+         e.reading.mode = text == "true" ? engine::LoadMode::kDirect : engine::LoadMode::kBuffered;
+         return {};
+       }},
+      {"--disk-profile",
+       {},
+       "DISK_PROFILE",
+       "auto|again|off",
+       "measure the disk where experts are read from it: once (auto), again, or not at all",
+       [&e](const std::string& text) -> Status {
+         if (text == "auto")
+           e.reading.profiling = engine::DiskProfiling::kAuto;
+         else if (text == "again")
+           e.reading.profiling = engine::DiskProfiling::kAgain;
+         else if (text == "off")
+           e.reading.profiling = engine::DiskProfiling::kOff;
+         else
+           return fail(ErrorKind::kUsage, "must be auto, again or off");
+         return {};
+       }},
+      {"--warm-start",
+       {},
+       "WARM_START",
+       "",
+       "read the experts first that earlier runs used most, and remember those of this one (on)",
+       [&e](const std::string& text) -> Status {
+         e.warm_start = text == "true";
          return {};
        }},
       {"--isa",
