@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random reads of a file past the page cache, for depths and sizes, next to fio's in the same run.
 //
-//   storage_bench [--file=PATH] [--seconds=S] [--rounds=N] [Google Benchmark's flags]
+//   storage_bench [--file=PATH] [--seconds=S] [--rounds=N] [--check=SHARE] [Google Benchmark's
+//   flags]
 //
 // Without --file a file of 2 GiB is made in $TMPDIR (or /tmp) and removed afterwards. Names are
 // engine/depth/KiB. "GB/s" is the median over the rounds; "fio GB/s" that of fio (if installed)
 // doing the same right before or after; "of fio" the median of the rounds' ratios; "cpu s/GB"
 // the processor time of ours. fio reads to small pages.
+// --check=0.85 instead reads experts' parts of the usual models as the program does on this disk,
+// and ends with 1 when a median is below that share of fio's.
 #include <benchmark/benchmark.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -52,6 +55,7 @@ struct Settings {
   bool made = false;  // by us: to be removed
   double seconds = 1;
   int rounds = 4;
+  double check = 0;
 };
 
 double median(std::vector<double> values) {
@@ -133,6 +137,76 @@ double fio_rate(const Settings& settings, const std::string& engine, int depth, 
   return json[rate].get<double>();
 }
 
+struct Rounds {
+  std::vector<double> rates, fio_rates, ratios, processor;
+};
+
+// False: a read failed.
+bool alternate(ReadQueue& queue, const Settings& settings, uint64_t file_bytes, uint32_t bytes,
+               uint8_t* memory, Rounds& rounds) {
+  for (int round = 0; round < settings.rounds; ++round) {
+    const uint64_t seed = std::random_device()();
+    double theirs = 0;
+    const auto run_fio = [&] {
+      if (have_fio())
+        theirs = fio_rate(settings, std::string(queue.name()), queue.depth(), bytes, seed);
+    };
+    // First by turns: disks that allow bursts favour who comes after a pause.
+    if (round % 2 == 0) run_fio();
+    const double before = processor_seconds();
+    const Clock::time_point start = Clock::now();
+    const double ours = read_rate(queue, file_bytes, bytes, settings.seconds, memory, seed);
+    if (ours <= 0) return false;
+    rounds.processor.push_back((processor_seconds() - before) /
+                               (ours * seconds_since(start) / 1e9));
+    rounds.rates.push_back(ours);
+    if (round % 2 != 0) run_fio();
+    if (theirs > 0) {
+      rounds.fio_rates.push_back(theirs);
+      rounds.ratios.push_back(ours / theirs);
+    }
+  }
+  return true;
+}
+
+// Parts of experts in Q4_K_M files of the 80B (576 and 840 KiB) and the 30B (864 and 1260 KiB), cut
+// and kept in flight as the profile says.
+bool check_rates(const Settings& settings, const storage::DiskProfile& profile) {
+  if (!have_fio()) {
+    std::fprintf(stderr, "--check needs fio: apt install fio\n");
+    return false;
+  }
+  auto queue = storage::open_read_queue({settings.file},
+                                        {.mode = ReadMode::kDirect, .depth = profile.depth});
+  const auto file = storage::File::open(settings.file);
+  AlignedBuffer memory = AlignedBuffer::allocate(
+      std::max(size_t{profile.piece_bytes} * static_cast<size_t>(profile.depth), size_t{32} << 20));
+  if (!queue || !file || !memory) {
+    std::fprintf(stderr, "%s\n", !queue ? queue.error().message.c_str() : "no file, or no memory");
+    return false;
+  }
+  std::memset(memory.data(), 1, memory.size());
+  bool all = true;
+  for (const uint32_t kib : {576u, 840u, 864u, 1260u}) {
+    const uint32_t bytes = std::min(kib << 10, profile.piece_bytes);
+    Rounds rounds;
+    if (file->size() < bytes ||
+        !alternate(**queue, settings, file->size(), bytes, memory.data(), rounds) ||
+        rounds.ratios.empty()) {
+      std::fprintf(stderr, "%u KiB: a read failed, or fio said nothing\n", kib);
+      return false;
+    }
+    const double share = median(rounds.ratios);
+    all = all && share >= settings.check;
+    std::printf(
+        "parts of %4u KiB, %d reads of %u KiB in flight: %.2f GB/s, fio %.2f GB/s, of fio's "
+        "%.2f%s\n",
+        kib, profile.depth, bytes >> 10, median(rounds.rates) / 1e9, median(rounds.fio_rates) / 1e9,
+        share, share < settings.check ? " (too little)" : "");
+  }
+  return all;
+}
+
 void random_reads(benchmark::State& state, const Settings& settings, ReadEngine engine,
                   uint32_t bytes, int depth, Pages pages) {
   auto queue = storage::open_read_queue(
@@ -153,42 +227,17 @@ void random_reads(benchmark::State& state, const Settings& settings, ReadEngine 
     return;
   }
   for (auto _ : state) {
-    std::vector<double> rates;
-    std::vector<double> fio_rates;
-    std::vector<double> ratios;
-    std::vector<double> processor;
-    for (int round = 0; round < settings.rounds; ++round) {
-      const uint64_t seed = std::random_device()();
-      double theirs = 0;
-      const auto run_fio = [&] {
-        if (have_fio()) {
-          theirs = fio_rate(settings, std::string((*queue)->name()), depth, bytes, seed);
-        }
-      };
-      // First by turns: disks that allow bursts favour who comes after a pause.
-      if (round % 2 == 0) run_fio();
-      const double before = processor_seconds();
-      const Clock::time_point start = Clock::now();
-      const double ours =
-          read_rate(**queue, file->size(), bytes, settings.seconds, memory.data(), seed);
-      if (ours <= 0) {
-        state.SkipWithError("a read failed");
-        return;
-      }
-      processor.push_back((processor_seconds() - before) / (ours * seconds_since(start) / 1e9));
-      rates.push_back(ours);
-      if (round % 2 != 0) run_fio();
-      if (theirs > 0) {
-        fio_rates.push_back(theirs);
-        ratios.push_back(ours / theirs);
-      }
+    Rounds rounds;
+    if (!alternate(**queue, settings, file->size(), bytes, memory.data(), rounds)) {
+      state.SkipWithError("a read failed");
+      return;
     }
-    state.SetIterationTime(bytes / median(rates));
-    state.counters["GB/s"] = median(rates) / 1e9;
-    state.counters["cpu s/GB"] = median(processor);
-    if (ratios.empty()) continue;
-    state.counters["fio GB/s"] = median(fio_rates) / 1e9;
-    state.counters["of fio"] = median(ratios);
+    state.SetIterationTime(bytes / median(rounds.rates));
+    state.counters["GB/s"] = median(rounds.rates) / 1e9;
+    state.counters["cpu s/GB"] = median(rounds.processor);
+    if (rounds.ratios.empty()) continue;
+    state.counters["fio GB/s"] = median(rounds.fio_rates) / 1e9;
+    state.counters["of fio"] = median(rounds.ratios);
   }
 }
 
@@ -254,6 +303,8 @@ int main(int argc, char** argv) {
       settings.seconds = std::max(0.05, std::strtod(value.c_str(), nullptr));
     } else if (bench::value_of(argv[i], "--rounds=", value)) {
       settings.rounds = std::max(1, static_cast<int>(std::strtol(value.c_str(), nullptr, 10)));
+    } else if (bench::value_of(argv[i], "--check=", value)) {
+      settings.check = std::strtod(value.c_str(), nullptr);
     } else {
       std::fprintf(stderr, "%s: unknown argument %s\n", argv[0], argv[i]);
       return 2;
@@ -264,6 +315,8 @@ int main(int argc, char** argv) {
     const auto profile = storage::profile_disk({settings.file});
     if (profile) {
       std::printf("chosen for this disk: %s\n", storage::describe(*profile).c_str());
+      std::fflush(stdout);
+      if (settings.check > 0) ready = bench::check_rates(settings, *profile);
     } else {
       std::fprintf(stderr, "%s\n", profile.error().message.c_str());
       ready = false;
@@ -271,7 +324,7 @@ int main(int argc, char** argv) {
   } else {
     std::fprintf(stderr, "%s: cannot write: %s\n", settings.file.c_str(), std::strerror(errno));
   }
-  if (ready) {
+  if (ready && settings.check == 0) {
     bench::register_reads(settings);
     benchmark::RunSpecifiedBenchmarks();
   }

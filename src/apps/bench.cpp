@@ -30,8 +30,8 @@ std::string utc_now() {
 class Report {
  public:
   Report(const BenchRequest& request, const BenchMachine& machine)
-      : out_(make_bench_printer(request.output, machine)),
-        err_(make_bench_printer(request.error_output, machine)) {}
+      : out_(make_bench_printer(request.output, machine, request.experts)),
+        err_(make_bench_printer(request.error_output, machine, request.experts)) {}
 
   Status header(const BenchRequest& request) {
     return print([&](BenchPrinter& printer) { return printer.header(request); });
@@ -69,9 +69,11 @@ class Loaded {
   Result<engine::Bench*> prepare(const BenchCase& one) {
     const std::vector<std::string> model = {one.value("model_filename"), one.value("isa"),
                                             one.value("n_threads"),      one.value("n_gpu_layers"),
-                                            one.value("n_cpu_moe"),      one.value("main_gpu")};
+                                            one.value("n_cpu_moe"),      one.value("main_gpu"),
+                                            one.value("load_mode")};
     if (model != model_) {
       bench_.reset();
+      remember_usage();
       engine_.reset();
       options_.model_path = model[0];
       options_.isa = model[1] == "auto" ? "" : model[1];
@@ -79,6 +81,7 @@ class Loaded {
       options_.gpu_layers = static_cast<int>(std::max<int64_t>(one.integer("n_gpu_layers"), -1));
       options_.cpu_moe_layers = static_cast<int>(one.integer("n_cpu_moe"));
       options_.device = static_cast<int>(one.integer("main_gpu"));
+      SLUICE_ASSIGN(options_.reading.mode, parse_load_mode(one.value("load_mode")));
       const auto start = std::chrono::steady_clock::now();
       SLUICE_ASSIGN(engine_, engine::Engine::load(options_));
       SLUICE_TRY(engine_->wait_until_loaded());
@@ -99,6 +102,9 @@ class Loaded {
     return bench_.get();
   }
 
+  void remember_usage() {
+    if (engine_) apps::remember_usage(*engine_);
+  }
   const engine::Engine& engine() const { return *engine_; }
   uint64_t load_ns() const { return load_ns_; }
 
@@ -182,8 +188,10 @@ Status bench_command(const Arguments& arguments) {
     record.load_ns = loaded.load_ns();
     record.time = utc_now();
     SLUICE_ASSIGN(record.samples_ns, bench->run(one.test, bench_options(request, one, tell)));
+    record.experts = bench->experts();
     SLUICE_TRY(report->test(record));
   }
+  loaded.remember_usage();
   // llama-bench prints the frame of an empty table too.
   if (cases.empty()) {
     report.emplace(request, machine);

@@ -3,6 +3,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -84,26 +85,46 @@ Fields common_fields(const BenchMachine& machine, const BenchRecord& r) {
   return all;
 }
 
-Fields own_fields(const BenchMachine& machine, const BenchRecord& r) {
+// In all samples together. What memory had and what the disk gave are the tiers there are.
+Fields expert_fields(const engine::ExpertUse& use) {
+  Fields all;
+  const auto count = [&all](const char* name, uint64_t value) {
+    all.push_back({name, Kind::kInteger, std::to_string(value)});
+  };
+  const auto rate = [&all](const char* name, double value) {
+    all.push_back({name, Kind::kReal, fmt::format("{:.6f}", value)});
+  };
+  count("experts_ram", use.hits);
+  count("experts_ssd", use.requests - use.hits);
+  count("experts_bytes_read", use.bytes_read);
+  rate("experts_read_gbs", use.read_rate() / 1e9);
+  count("experts_stalled_ns", use.stalled_ns);
+  rate("experts_stalled_gbs", use.stalled_rate() / 1e9);
+  return all;
+}
+
+Fields own_fields(const BenchMachine& machine, const BenchRecord& r, bool experts) {
   Fields all;
   all.push_back({"engine", Kind::kText, "sluice " + machine.version});
   all.push_back({"isa", Kind::kText, r.what.value("isa")});
   all.push_back({"backend_description", Kind::kText, r.backend_description});
   all.push_back({"load_ns", Kind::kInteger, std::to_string(r.load_ns)});
+  if (!experts) return all;
+  for (Field& field : expert_fields(r.experts)) all.push_back(std::move(field));
   return all;
 }
 
-Fields all_fields(const BenchMachine& machine, const BenchRecord& record) {
+Fields all_fields(const BenchMachine& machine, const BenchRecord& record, bool experts) {
   Fields all = common_fields(machine, record);
-  for (Field& field : own_fields(machine, record)) all.push_back(std::move(field));
+  for (Field& field : own_fields(machine, record, experts)) all.push_back(std::move(field));
   return all;
 }
 
 // The names alone, for headers that come before the first result.
-Fields field_names(const BenchMachine& machine) {
+Fields field_names(const BenchMachine& machine, bool experts) {
   BenchRecord none;
   none.what.values.resize(bench_parameters().size());
-  return all_fields(machine, none);
+  return all_fields(machine, none, experts);
 }
 
 std::string names(const Fields& fields, const char* between) {
@@ -124,19 +145,21 @@ std::string quoted(const std::string& text, char quote) {
 
 class CsvPrinter final : public BenchPrinter {
  public:
-  explicit CsvPrinter(BenchMachine machine) : machine_(std::move(machine)) {}
+  CsvPrinter(BenchMachine machine, bool experts)
+      : machine_(std::move(machine)), experts_(experts) {}
   std::string header(const BenchRequest&) override {
-    return names(field_names(machine_), ",") + "\n";
+    return names(field_names(machine_, experts_), ",") + "\n";
   }
   std::string test(const BenchRecord& record) override {
     std::vector<std::string> values;
-    for (const Field& field : all_fields(machine_, record))
+    for (const Field& field : all_fields(machine_, record, experts_))
       values.push_back(quoted(field.value, '"'));
     return fmt::format("{}\n", fmt::join(values, ","));
   }
 
  private:
   BenchMachine machine_;
+  bool experts_;
 };
 
 std::string json_pair(const Field& field) {
@@ -156,7 +179,8 @@ std::string samples(const BenchRecord& record, const char* between) {
 
 class JsonPrinter final : public BenchPrinter {
  public:
-  explicit JsonPrinter(BenchMachine machine) : machine_(std::move(machine)) {}
+  JsonPrinter(BenchMachine machine, bool experts)
+      : machine_(std::move(machine)), experts_(experts) {}
   std::string header(const BenchRequest&) override { return "[\n"; }
   std::string test(const BenchRecord& record) override {
     std::string text = first_ ? "  {\n" : ",\n  {\n";
@@ -164,7 +188,7 @@ class JsonPrinter final : public BenchPrinter {
     for (const Field& field : common_fields(machine_, record))
       text += fmt::format("    {},\n", json_pair(field));
     text += "    " + samples(record, "\n    ");
-    for (const Field& field : own_fields(machine_, record))
+    for (const Field& field : own_fields(machine_, record, experts_))
       text += fmt::format(",\n    {}", json_pair(field));
     return text + "\n  }";
   }
@@ -172,29 +196,34 @@ class JsonPrinter final : public BenchPrinter {
 
  private:
   BenchMachine machine_;
+  bool experts_;
   bool first_ = true;
 };
 
 class JsonlPrinter final : public BenchPrinter {
  public:
-  explicit JsonlPrinter(BenchMachine machine) : machine_(std::move(machine)) {}
+  JsonlPrinter(BenchMachine machine, bool experts)
+      : machine_(std::move(machine)), experts_(experts) {}
   std::string test(const BenchRecord& record) override {
     std::string text = "{";
     for (const Field& field : common_fields(machine_, record)) text += json_pair(field) + ", ";
     text += samples(record, "");
-    for (const Field& field : own_fields(machine_, record)) text += ", " + json_pair(field);
+    for (const Field& field : own_fields(machine_, record, experts_))
+      text += ", " + json_pair(field);
     return text + "}\n";
   }
 
  private:
   BenchMachine machine_;
+  bool experts_;
 };
 
 class SqlPrinter final : public BenchPrinter {
  public:
-  explicit SqlPrinter(BenchMachine machine) : machine_(std::move(machine)) {}
+  SqlPrinter(BenchMachine machine, bool experts)
+      : machine_(std::move(machine)), experts_(experts) {}
   std::string header(const BenchRequest&) override {
-    const Fields fields = field_names(machine_);
+    const Fields fields = field_names(machine_, experts_);
     std::string text = "CREATE TABLE IF NOT EXISTS llama_bench (\n";
     for (size_t i = 0; i < fields.size(); ++i)
       text += fmt::format("  {} {}{}\n", fields[i].name, type(fields[i].kind),
@@ -202,7 +231,7 @@ class SqlPrinter final : public BenchPrinter {
     return text + ");\n\n";
   }
   std::string test(const BenchRecord& record) override {
-    const Fields fields = all_fields(machine_, record);
+    const Fields fields = all_fields(machine_, record, experts_);
     std::vector<std::string> values;
     for (const Field& field : fields) values.push_back(quoted(field.value, '\''));
     return fmt::format("INSERT INTO llama_bench ({}) VALUES ({});\n", names(fields, ", "),
@@ -214,6 +243,7 @@ class SqlPrinter final : public BenchPrinter {
     return kind == Kind::kText ? "TEXT" : kind == Kind::kReal ? "REAL" : "INTEGER";
   }
   BenchMachine machine_;
+  bool experts_;
 };
 
 // Width of a column of the table; negative: aligned to the left.
@@ -271,7 +301,8 @@ std::string test_name(const engine::BenchTest& test) {
 
 class MarkdownPrinter final : public BenchPrinter {
  public:
-  explicit MarkdownPrinter(BenchMachine machine) : machine_(std::move(machine)) {}
+  MarkdownPrinter(BenchMachine machine, bool experts)
+      : machine_(std::move(machine)), experts_(experts) {}
 
   std::string header(const BenchRequest& request) override {
     columns_.push_back({"model", "model", -30});
@@ -284,6 +315,9 @@ class MarkdownPrinter final : public BenchPrinter {
     columns_.push_back({"test", "test", 15});
     columns_.push_back({"t/s", "t/s", 20});
     if (request.shown("isa")) columns_.push_back({"isa", "isa", -10});
+    if (experts_)
+      for (const char* title : {"in RAM", "read", "disk", "waited"})
+        columns_.push_back({title, title, 10});
 
     std::string text = "|", line = "|";
     for (const Column& column : columns_) {
@@ -321,29 +355,40 @@ class MarkdownPrinter final : public BenchPrinter {
       const engine::Statistics rate = engine::statistics(tokens_per_second(record));
       return fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation);
     }
+    const engine::ExpertUse& use = record.experts;
+    if (field == "in RAM")
+      return fmt::format("{:.1f} %", 100.0 * static_cast<double>(use.hits) /
+                                         static_cast<double>(std::max<uint64_t>(1, use.requests)));
+    if (field == "read")
+      return fmt::format("{:.2f} GiB", static_cast<double>(use.bytes_read) / 0x1p30);
+    if (field == "disk") return fmt::format("{:.2f} GB/s", use.read_rate() / 1e9);
+    if (field == "waited")
+      return fmt::format("{:.2f} s", static_cast<double>(use.stalled_ns) / 1e9);
     return record.what.value(field);
   }
 
   BenchMachine machine_;
+  bool experts_;
   std::vector<Column> columns_;
 };
 
 }  // namespace
 
-std::unique_ptr<BenchPrinter> make_bench_printer(BenchFormat format, const BenchMachine& machine) {
+std::unique_ptr<BenchPrinter> make_bench_printer(BenchFormat format, const BenchMachine& machine,
+                                                 bool experts) {
   switch (format) {
     case BenchFormat::kNone:
       return nullptr;
     case BenchFormat::kCsv:
-      return std::make_unique<CsvPrinter>(machine);
+      return std::make_unique<CsvPrinter>(machine, experts);
     case BenchFormat::kJson:
-      return std::make_unique<JsonPrinter>(machine);
+      return std::make_unique<JsonPrinter>(machine, experts);
     case BenchFormat::kJsonl:
-      return std::make_unique<JsonlPrinter>(machine);
+      return std::make_unique<JsonlPrinter>(machine, experts);
     case BenchFormat::kMarkdown:
-      return std::make_unique<MarkdownPrinter>(machine);
+      return std::make_unique<MarkdownPrinter>(machine, experts);
     case BenchFormat::kSql:
-      return std::make_unique<SqlPrinter>(machine);
+      return std::make_unique<SqlPrinter>(machine, experts);
   }
   return nullptr;
 }

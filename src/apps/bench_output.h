@@ -29,6 +29,7 @@ struct BenchRecord {
   uint64_t load_ns = 0;             // of the model, once for all its tests
   std::string time;                 // UTC, RFC 3339
   std::vector<uint64_t> samples_ns;
+  engine::ExpertUse experts;  // in all samples
 };
 
 // Pure functions to text, in this order: header once, test for each, footer once.
@@ -40,7 +41,8 @@ class BenchPrinter {
   virtual std::string footer() { return ""; }
 };
 
-// nullptr for kNone.
-std::unique_ptr<BenchPrinter> make_bench_printer(BenchFormat format, const BenchMachine& machine);
+// nullptr for kNone. `experts`: with fields about them, behind all others.
+std::unique_ptr<BenchPrinter> make_bench_printer(BenchFormat format, const BenchMachine& machine,
+                                                 bool experts = false);
 
 }  // namespace sluice::apps

@@ -196,7 +196,7 @@ std::vector<BenchParameter> make_parameters() {
        "--load-mode",
        {"-lm"},
        "MODE",
-       "no effect",
+       "how experts are read: none, mmap: through the page cache; dio: past it",
        "auto",
        choices({"auto", "none", "mmap", "mlock", "mmap+mlock", "dio"})});
   add({"lazy_mode",
@@ -340,6 +340,12 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
   add({"--delay", {}, "", "SECONDS", "rest before each test (0)", whole_number(r.delay, 0)});
   add({"--no-warmup", {}, "", "", "no warm-up before each test", switching(r.warmup, false)});
   add({"--progress", {}, "", "", "tell on standard error what runs", switching(r.progress, true)});
+  add({"--experts",
+       {},
+       "",
+       "",
+       "show where the experts were: hits, bytes read, rate, time waited",
+       switching(r.experts, true)});
   add({"--output",
        {"-o"},
        "",
@@ -363,17 +369,18 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
        {"-mmp"},
        "",
        "0|1",
-       "no effect; -lm mmap or none",
+       "-lm mmap or none",
        appending(r, mode, load_mode("mmap", "none"))});
   add({"--direct-io",
        {"-dio"},
        "",
        "0|1",
-       "no effect; -lm dio or none",
+       "-lm dio or none",
        appending(r, mode, load_mode("dio", "none"))});
   for (Flag& flag : model_flags(r.common))
-    for (const char* name : {"--ram", "--vram", "--rope-scaling", "--rope-scale",
-                             "--rope-freq-base", "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
+    for (const char* name :
+         {"--ram", "--vram", "--disk-profile", "--warm-start", "--rope-scaling", "--rope-scale",
+          "--rope-freq-base", "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
       if (flag.name == name) {
         add(std::move(flag));
         break;

@@ -43,6 +43,7 @@ struct BenchRequest {
   int delay = 0;  // seconds
   bool warmup = true;
   bool progress = false;
+  bool experts = false;  // columns about them
   BenchFormat output = BenchFormat::kMarkdown;
   BenchFormat error_output = BenchFormat::kNone;
   CommonOptions common;

@@ -69,12 +69,16 @@ Status chat(engine::Session& session, const RunOptions& options) {
     std::fputs(kHelp, stderr);
   }
 
+  int64_t asked = 0, unanswered = 0;
   std::optional<std::string> given = options.prompt;
   for (std::string message;;) {
     if (given) {
       message = *std::exchange(given, std::nullopt);
     } else if (!read_message(terminal, options.multiline, message)) {
-      return terminal ? print_out("\n") : Status{};
+      if (terminal) return print_out("\n");
+      if (unanswered == 0) return {};
+      return fail(ErrorKind::kIo, "{} of {} messages had no answer: see the errors above",
+                  unanswered, asked);
     }
     if (message.empty()) continue;
     if (message == "/exit" || message == "/quit") return {};
@@ -98,6 +102,7 @@ Status chat(engine::Session& session, const RunOptions& options) {
       messages.push_back({{"role", "user"}, {"content", message}});
     }
 
+    ++asked;
     auto prompt = engine::render_chat(engine, messages, chat_options);
     std::vector<int64_t> turns;
     if (prompt && session.checkpoints().limit() > 0)
@@ -105,13 +110,18 @@ Status chat(engine::Session& session, const RunOptions& options) {
     auto result = prompt ? answer(session, sampler, *prompt, std::move(turns), options)
                          : Result<engine::GenerateResult>(fail(prompt.error()));
     if (!result) {
-      // A message that does not fit is dropped; the conversation goes on.
-      if (result.error().kind != ErrorKind::kTooLarge && result.error().kind != ErrorKind::kUsage)
-        return fail(std::move(result.error()));
-      std::fprintf(stderr, "%s (/clear forgets the conversation)\n",
-                   result.error().message.c_str());
+      // A message that does not fit, or whose experts could not be read, is dropped; the
+      // conversation goes on.
+      const ErrorKind kind = result.error().kind;
+      const bool misfit = kind == ErrorKind::kTooLarge || kind == ErrorKind::kUsage;
+      const bool disk =
+          (kind == ErrorKind::kIo || kind == ErrorKind::kBadFile) && std::ferror(stdout) == 0;
+      if (!misfit && (!disk || options.single_turn)) return fail(std::move(result.error()));
+      std::fprintf(stderr, "%s%s\n", result.error().message.c_str(),
+                   misfit ? " (/clear forgets the conversation)" : "");
       messages.erase(messages.size() - 1);
-      if (options.single_turn || !terminal) return fail(std::move(result.error()));
+      if (misfit && (options.single_turn || !terminal)) return fail(std::move(result.error()));
+      ++unanswered;
       continue;
     }
     messages.push_back({{"role", "assistant"}, {"content", result->text}});

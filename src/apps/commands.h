@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/engine.h"
 
 namespace sluice::apps {
 
@@ -26,6 +27,9 @@ Status synth_command(const Arguments& arguments);
 extern std::atomic<bool> interrupted;
 // From now on Ctrl-C sets `interrupted`; a second one before it is cleared ends the program.
 void catch_interrupts();
+
+// What the engine used is read first at its next start. A warning when it cannot be remembered.
+void remember_usage(engine::Engine& engine);
 
 // Writes all of it to standard output now; kIo when that fails (disk full, closed pipe).
 Status print_out(std::string_view text);

@@ -33,6 +33,11 @@ Status print_out(std::string_view text) {
   return {};
 }
 
+void remember_usage(engine::Engine& engine) {
+  if (const Status done = engine.remember_usage(); !done)
+    spdlog::warn("{} (the next start is a cold one)", done.error().message);
+}
+
 namespace {
 
 struct Command {

@@ -38,6 +38,8 @@ Result<bool> parse_bool(const std::string& text);
 // Bytes: "12GiB" and "12G" (1024-based, as K, M, G, T), "12GB" (1000-based), "1.5G", or a plain
 // number.
 Result<uint64_t> parse_size(const std::string& text);
+// llama.cpp's names.
+Result<engine::LoadMode> parse_load_mode(const std::string& text);
 Result<std::string> read_text_file(const std::string& path);
 
 // What several commands share.

@@ -180,6 +180,8 @@ std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
        }},
       text_flag("--trace", {}, "FILE", "record which experts are used, for sluice replay",
                 [&](const std::string& t) { o.trace = t; }),
+      text_flag("--timeline", {}, "FILE", "record when experts came, were computed and left",
+                [&](const std::string& t) { o.timeline = t; }),
       switch_flag("--escape", {"-e"}, "\\n and the like in -p (on)",
                   [&](bool on) { o.escape = on; }),
       switch_flag("--jinja", {}, "templates are always Jinja", [](bool) {}),
@@ -231,19 +233,53 @@ Status one_shot(engine::Session& session, const RunOptions& options, bool with_t
   return answer(session, sampler, prompt, {}, options).map([](const auto&) {});
 }
 
-// `trace` is the caller's, and records until the engine is gone.
-Status start_trace(const engine::Engine& engine, const std::string& path,
-                   std::optional<residency::TraceWriter>& trace) {
-  if (path.empty()) return {};
-  const model::Config& config = engine.model().config();
-  if (config.experts == 0)
-    return fail(ErrorKind::kUsage, "--trace: {} has no experts", engine.options().model_path);
-  SLUICE_ASSIGN(trace, residency::TraceWriter::create(
-                           path, static_cast<int32_t>(config.layers + config.draft_layers),
-                           static_cast<int32_t>(config.experts)));
-  engine.model().experts().record_to(&*trace);
-  return {};
-}
+// What --trace and --timeline ask for; records until finish().
+class Recording {
+ public:
+  static Result<Recording> start(const engine::Engine& engine, const RunOptions& options) {
+    Recording recording(engine.model().experts());
+    const model::Config& config = engine.model().config();
+    if (config.experts == 0 && !(options.trace.empty() && options.timeline.empty()))
+      return fail(ErrorKind::kUsage, "{}: {} has no experts",
+                  options.trace.empty() ? "--timeline" : "--trace", engine.options().model_path);
+    const auto layers = static_cast<int32_t>(config.layers + config.draft_layers);
+    const auto experts = static_cast<int32_t>(config.experts);
+    if (!options.trace.empty()) {
+      SLUICE_ASSIGN(residency::TraceWriter trace,
+                    residency::TraceWriter::create(options.trace, layers, experts));
+      recording.trace_ = std::make_unique<residency::TraceWriter>(std::move(trace));
+    }
+    if (!options.timeline.empty()) {
+      recording.timeline_ =
+          std::make_unique<residency::Timeline>(layers, experts, recording.experts_->slots());
+      recording.path_ = options.timeline;
+    }
+    recording.experts_->record_to(recording.trace_.get());
+    recording.experts_->record_to(recording.timeline_.get());
+    return recording;
+  }
+
+  Recording(Recording&& other) noexcept = default;
+  ~Recording() { stop(); }
+
+  Status finish() {
+    stop();
+    if (trace_) SLUICE_TRY(trace_->finish());
+    return timeline_ ? timeline_->write(path_) : Status{};
+  }
+
+ private:
+  explicit Recording(residency::ExpertCache& experts) : experts_(&experts) {}
+  void stop() {
+    if (trace_) experts_->record_to(static_cast<residency::TraceWriter*>(nullptr));
+    if (timeline_) experts_->record_to(static_cast<residency::Timeline*>(nullptr));
+  }
+
+  residency::ExpertCache* experts_;
+  std::unique_ptr<residency::TraceWriter> trace_;
+  std::unique_ptr<residency::Timeline> timeline_;
+  std::string path_;
+};
 
 // How the experts came and went, where they do: of the whole run so far.
 void tell_experts(const engine::Engine& engine) {
@@ -298,7 +334,9 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   generate.turns = std::move(turns);
   generate.drafts = options.drafts.get();
   Status written;
+  bool any_text = false;
   const auto sink = [&](std::string_view text) {
+    any_text = true;
     if (written) written = print_out(text);
     if (!written) interrupted = true;  // nobody reads: stop
   };
@@ -306,7 +344,10 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   auto result = engine::generate(session, sampler, prompt, generate, sink, &interrupted);
   interrupted = false;
   if (!written) return fail(std::move(written.error()));
-  if (!result) return result;
+  if (!result) {
+    if (any_text) SLUICE_TRY(print_out("\n"));
+    return result;
+  }
   SLUICE_TRY(print_out("\n"));
   if (!options.show_timings) return result;
 
@@ -359,16 +400,16 @@ Status run_command(const Arguments& arguments) {
     spdlog::warn("--spec-type draft-mtp: {} has no block for multi-token prediction",
                  options.common.engine.model_path);
   spdlog::info("{}; context {}", engine->backend().describe(), engine->context());
+  if (!engine->reading().description.empty()) spdlog::info("{}", engine->reading().description);
   SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
-  std::optional<residency::TraceWriter> trace;
-  SLUICE_TRY(start_trace(*engine, options.trace, trace));
+  SLUICE_ASSIGN(Recording recording, Recording::start(*engine, options));
   const auto chat_template = engine->chat_template();
   const bool with_template = options.conversation.value_or(chat_template.has_value());
   if (with_template && !chat_template) return fail(chat_template.error());
   const auto finish = [&](Status status) -> Status {
-    if (!status || !trace) return status;
-    engine->model().experts().record_to(nullptr);
-    return trace->finish();
+    remember_usage(*engine);
+    SLUICE_TRY(status);
+    return recording.finish();
   };
   const bool one_answer = options.prompt && !(with_template && options.interactive);
   if (one_answer || options.single_turn)

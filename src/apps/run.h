@@ -29,7 +29,8 @@ struct RunOptions {
   int64_t most_guesses = 3;
   std::optional<bool> guess;  // ahead, where the model can
   std::shared_ptr<engine::DraftPolicy> drafts;
-  std::string trace;  // file that the requests for experts are recorded in; empty: none
+  std::string trace;     // file that the requests for experts are recorded in; empty: none
+  std::string timeline;  // the same with times, and what came and left
   nlohmann::ordered_json template_kwargs;
 };
 

@@ -29,7 +29,29 @@ Status check(const BenchTest& test, const BenchOptions& options, int64_t capacit
   return {};
 }
 
+void add(const residency::CacheStatistics& before, const residency::CacheStatistics& after,
+         ExpertUse& use) {
+  use.requests += after.requests - before.requests;
+  use.hits += after.hits - before.hits;
+  use.bytes_read += after.bytes_read - before.bytes_read;
+  use.reading_ns += static_cast<uint64_t>((after.reading - before.reading).count());
+  use.stalled_ns += static_cast<uint64_t>((after.stalled - before.stalled).count());
+  use.bytes_while_stalled += after.bytes_while_stalled - before.bytes_while_stalled;
+}
+
+double per_second(uint64_t bytes, uint64_t ns) {
+  return ns == 0 ? 0.0 : 1e9 * static_cast<double>(bytes) / static_cast<double>(ns);
+}
+
 }  // namespace
+
+double ExpertUse::read_rate() const {
+  return per_second(bytes_read, reading_ns);
+}
+
+double ExpertUse::stalled_rate() const {
+  return per_second(bytes_while_stalled, stalled_ns);
+}
 
 Result<Bench> Bench::create(Engine& engine, int64_t capacity, const model::CacheTypes& types) {
   SLUICE_ASSIGN(Session session, Session::create(engine, capacity, types));
@@ -99,11 +121,13 @@ Result<std::vector<uint64_t>> Bench::run(const BenchTest& test, const BenchOptio
   SLUICE_TRY(check(test, options, session_.capacity()));
   if (options.warmup) SLUICE_TRY(warm_up(test, options));
   std::vector<uint64_t> samples;
+  experts_ = {};
   for (int repetition = 1; repetition <= options.repetitions; ++repetition) {
     SLUICE_TRY(go_to(test.depth, options, repetition));
     const std::vector<text::Token> prompt = random_tokens(test.prompt);
     const std::vector<text::Token> generated = random_tokens(test.generate);
     const auto now = [&options] { return options.clock ? options.clock() : steady_nanoseconds(); };
+    const residency::CacheStatistics before = engine_->model().experts().statistics();
     const uint64_t start = now();
     if (test.prompt > 0) {
       tell(options, BenchPhase::kPrompt, repetition);
@@ -114,6 +138,7 @@ Result<std::vector<uint64_t>> Bench::run(const BenchTest& test, const BenchOptio
       SLUICE_TRY(generate(generated));
     }
     samples.push_back(now() - start);
+    add(before, engine_->model().experts().statistics(), experts_);
   }
   return samples;
 }

@@ -35,6 +35,20 @@ struct BenchOptions {
   std::function<uint64_t()> clock;  // nanoseconds; empty: the system's steady clock
 };
 
+// What a run asked the cache of experts for.
+struct ExpertUse {
+  uint64_t requests = 0;
+  uint64_t hits = 0;
+  uint64_t bytes_read = 0;
+  uint64_t reading_ns = 0;           // time with reads under way
+  uint64_t stalled_ns = 0;           // time in which the computation waited
+  uint64_t bytes_while_stalled = 0;  // read in it
+
+  // Bytes per second; 0: nothing was read.
+  double read_rate() const;
+  double stalled_rate() const;
+};
+
 class Bench {
  public:
   // One memory of `capacity` positions for all tests; `engine` must outlive it. Errors as
@@ -46,6 +60,8 @@ class Bench {
   // kUsage for a test without tokens or options out of range, kTooLarge when it does not fit.
   Result<std::vector<uint64_t>> run(const BenchTest& test, const BenchOptions& options);
 
+  // Of the last run's repetitions, without warm-up and depth.
+  const ExpertUse& experts() const { return experts_; }
   uint64_t cache_bytes() const { return session_.bytes(); }
 
  private:
@@ -61,6 +77,7 @@ class Bench {
   std::mt19937 random_{1};
   std::vector<text::Token> depth_tokens_;  // the same ones for every depth
   std::optional<Session::Checkpoint> depth_;
+  ExpertUse experts_;
 };
 
 // Of samples in any unit: mean and sample standard deviation (0 for one sample).

@@ -11,6 +11,7 @@
 #include "compute/cpu/cpu_backend.h"
 #include "compute/load_backend.h"
 #include "model/registry.h"
+#include "residency/usage.h"
 
 namespace sluice::engine {
 namespace {
@@ -90,8 +91,11 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
 
   SLUICE_TRY(engine->open_backends());
   SLUICE_TRY(engine->plan(config));
+  SLUICE_TRY(engine->choose_reading(config));
   model::ExpertOptions experts;
   experts.cache.bytes = engine->plan_.cache;
+  experts.cache.piece_bytes = engine->reading_.piece_bytes;
+  experts.reads = engine->reading_.queue;
   if (engine->device_plan_) {
     experts.device.bytes = engine->device_plan_->cache;
     experts.device.first_layer = options.cpu_moe_layers;
@@ -104,8 +108,8 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   residency::DeviceTier* const tier = engine->model_->device_experts();
   if (tier && engine->device_plan_->all_experts())
     SLUICE_TRY(tier->fill());
-  else if (engine->plan_.all_experts())
-    cache.fill();
+  else
+    engine->start_filling();
   // Pinned memory cannot be given back.
   if (cache.experts() > 0 && !(tier && tier->pinned()))
     engine->pressure_ = std::make_unique<residency::PressureGuard>(cache);
@@ -179,6 +183,70 @@ Status Engine::wait_until_loaded() {
   if (const residency::DeviceTier* tier = model_->device_experts(); tier && tier->holds_all())
     return {};
   return plan_.all_experts() ? model_->experts().wait_until_full() : Status{};
+}
+
+Status Engine::choose_reading(const model::Config& config) {
+  if (config.experts == 0) return {};
+  std::vector<std::string> paths;
+  for (const auto& file : file_.files()) paths.push_back(file->name());
+  FileFacts facts;
+  facts.all_experts = plan_.all_experts();
+  facts.file_bytes = file_.file_bytes();
+  const uint64_t available = available_bytes().value_or(0);
+  facts.spare_bytes = available - std::min(available, plan_.total());
+  const gguf::Tensor* part = file_.find_tensor("blk.0.ffn_down_exps.weight");
+  const uint64_t part_bytes = part ? part->bytes / static_cast<uint64_t>(config.experts) : 0;
+  SLUICE_ASSIGN(reading_,
+                engine::choose_reading(paths, facts,
+                                       static_cast<uint32_t>(std::min<uint64_t>(
+                                           part_bytes, std::numeric_limits<uint32_t>::max())),
+                                       options_.reading));
+  return {};
+}
+
+// What is free is filled while the first prompt is prepared: with the experts that earlier runs
+// used most, then with the rest where that fits.
+void Engine::start_filling() {
+  residency::ExpertCache& cache = model_->experts();
+  std::vector<int32_t> first;
+  if (const std::string path = usage_file(); !path.empty()) {
+    const auto usage =
+        residency::read_usage(path, model_->fingerprint(), static_cast<size_t>(cache.experts()));
+    if (usage)
+      first = usage->hottest(static_cast<size_t>(cache.slots()));
+    else
+      spdlog::warn("{}: ignored, and written anew", usage.error().message);
+  }
+  cache.fill(first, plan_.all_experts());
+}
+
+std::string Engine::usage_file() const {
+  if (!options_.warm_start || options_.reading.cache_folder.empty() ||
+      model_->experts().experts() == 0)
+    return "";
+  return residency::usage_path(options_.reading.cache_folder, model_->fingerprint());
+}
+
+Status Engine::remember_usage() {
+  const std::string path = usage_file();
+  if (path.empty()) return {};
+  const std::span<const uint32_t> now = model_->experts().uses();
+  remembered_uses_.resize(now.size());
+  std::vector<uint32_t> added(now.size());
+  bool any = false;
+  for (size_t i = 0; i < now.size(); ++i) {
+    added[i] = now[i] - remembered_uses_[i];
+    any |= added[i] > 0;
+  }
+  if (!any) return {};
+  // Read again: another process may have written it meanwhile. A damaged one is replaced.
+  const auto known = residency::read_usage(path, model_->fingerprint(), now.size());
+  residency::Usage usage = known ? *known : residency::Usage{};
+  usage.model = model_->fingerprint();
+  usage.add_run(added);
+  SLUICE_TRY(residency::write_usage(path, usage));
+  remembered_uses_.assign(now.begin(), now.end());
+  return {};
 }
 
 Result<const text::ChatTemplate*> Engine::chat_template() const {

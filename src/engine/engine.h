@@ -12,6 +12,7 @@
 #include "compute/backend.h"
 #include "engine/device_plan.h"
 #include "engine/memory_plan.h"
+#include "engine/reading.h"
 #include "engine/sampler.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
@@ -36,6 +37,9 @@ struct EngineOptions {
   uint64_t vram_bytes = 0;  // of its memory; 0: what is free, less a margin
   // Instead of the module beside the program; for tests.
   const sluice_backend_api* accelerator = nullptr;
+  ReadingOptions reading;
+  // Read first what earlier runs used most, as reading.cache_folder knows it.
+  bool warm_start = true;
   CheckpointOptions checkpoints{0, 0, -1};  // that sessions will keep: planned for
   // Told before anything large is loaded; the second where there is an accelerator.
   std::function<void(const MemoryPlan&)> on_plan;
@@ -64,6 +68,11 @@ class Engine {
   const std::optional<DevicePlan>& device_plan() const { return device_plan_; }
   // All experts are in memory, the device's or the host's, and stay; waits until they are.
   Status wait_until_loaded();
+  const Reading& reading() const { return reading_; }
+
+  // For the next start: adds the experts that were used since the load, or since the last call.
+  // Nothing without experts, a folder to remember it in, or warm_start. kIo with the path.
+  Status remember_usage();
 
   // kUnsupported when the file carries no template.
   Result<const text::ChatTemplate*> chat_template() const;
@@ -79,6 +88,9 @@ class Engine {
   Result<Sampler> new_sampler(const SamplingParams& params) const;
   Status open_backends();
   Status plan(const model::Config& config);
+  Status choose_reading(const model::Config& config);
+  void start_filling();
+  std::string usage_file() const;  // "": none
 
   EngineOptions options_;
   gguf::Gguf file_;
@@ -92,6 +104,8 @@ class Engine {
   int64_t context_ = 0;
   MemoryPlan plan_;
   std::optional<DevicePlan> device_plan_;
+  Reading reading_;
+  std::vector<uint32_t> remembered_uses_;  // what remember_usage() has written of experts().uses()
 };
 
 // The vocabulary of a GGUF file, of one that holds nothing else too.

@@ -39,6 +39,8 @@ class Model {
   virtual const Config& config() const = 0;
   // Bytes of all weights, wherever the experts are.
   virtual uint64_t weight_bytes() const = 0;
+  // Differs between files that hold other tensors, and almost surely between other weights.
+  virtual uint64_t fingerprint() const = 0;
   // Where the experts are; without layers for a dense model.
   virtual residency::ExpertCache& experts() = 0;
   // Those in a device's memory; nullptr where all are computed in the host's.

@@ -44,6 +44,7 @@ class Qwen3Next final : public Model {
   }
   residency::ExpertCache& experts() override { return *experts_.memory; }
   residency::DeviceTier* device_experts() override { return experts_.device.get(); }
+  uint64_t fingerprint() const override { return memory_.model; }
   Result<Sequence> create_sequence(int64_t capacity, const CacheTypes& types) const override {
     return Sequence::create(backend_, memory_, capacity, types);
   }

@@ -38,6 +38,7 @@ Status ExpertCache::lay_out(uint32_t alignment) {
                      static_cast<int32_t>(first_key_.size()) - 1);
   }
   entries_.resize(layer_of_.size());
+  uses_.resize(layer_of_.size());
   away_.resize(table_.layers.size());
   SLUICE_ASSIGN(arena_, SlotArena::create(table_, options_.used, options_.bytes));
   for (size_t c = 0; c < arena_.classes(); ++c) {
@@ -103,6 +104,7 @@ CacheStatistics ExpertCache::statistics() const {
   s.bytes_again = bytes_again_.load(std::memory_order_relaxed);
   const ArenaUse arena = use();
   s.given_back = arena.most - arena.aim;
+  s.bytes_while_stalled = bytes_while_stalled_.load(std::memory_order_relaxed);
   if (transfers_) {
     const TransferQueue::Statistics moved = transfers_->statistics();
     s.bytes_read = moved.bytes;
@@ -138,6 +140,10 @@ void ExpertCache::drop(int32_t key) {
   if (entry.state == State::kReady) --ready_;
   arena_.give(c, entry.slot);
   classes_[c].order->erase(key);
+  if (Timeline* timeline = timeline_) {
+    const int32_t layer = layer_of_[static_cast<size_t>(key)];
+    timeline->left(layer, key - first_key_[static_cast<size_t>(layer)]);
+  }
   entry.state = State::kAbsent;
   entry.failed = false;
   entry.slot = -1;
@@ -211,6 +217,10 @@ void ExpertCache::load(int32_t key, std::vector<Transfer>& to) {
   }
   entry.came = 0;
   loads_.fetch_add(1, std::memory_order_relaxed);
+  if (Timeline* timeline = timeline_) {
+    const int32_t layer = layer_of_[static_cast<size_t>(key)];
+    timeline->came(layer, key - first_key_[static_cast<size_t>(layer)]);
+  }
 }
 
 void ExpertCache::end_expectations() {
@@ -252,7 +262,7 @@ void ExpertCache::read_ahead(int in_flight, std::vector<Transfer>& to) {
     const int32_t key = fill_order_[filled_];
     if (entries_[static_cast<size_t>(key)].state != State::kAbsent) continue;
     if (!arena_.has_free(class_of(key))) continue;
-    reserve(key, Use::kScan);
+    reserve(key, filled_ < fill_first_ ? Use::kToken : Use::kScan);
     load(key, to);
     return;
   }
@@ -306,6 +316,8 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   stream.held_.reserve(ids.size());
   stream.given_.reserve(ids.size());
   requests_.fetch_add(ids.size(), std::memory_order_relaxed);
+  for (const int32_t id : ids)
+    ++uses_[static_cast<size_t>(first_key_[static_cast<size_t>(layer)] + id)];
   stream.use_ = use;
   stream.first_key_ = first_key_[static_cast<size_t>(layer)];
   stream.handed_ = 0;
@@ -314,6 +326,10 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   if (complete_.load()) {
     if (trace_) trace_->record(layer, ids, use, lasting);
     hits_.fetch_add(ids.size(), std::memory_order_relaxed);
+    if (Timeline* timeline = timeline_) {
+      here_.assign(ids.size(), 1);
+      timeline->begin(layer, ids, here_, use);
+    }
     for (size_t i = 0; i < ids.size(); ++i)
       stream.ready_.push_back({static_cast<int32_t>(i),
                                entries_[static_cast<size_t>(stream.first_key_ + ids[i])].parts});
@@ -340,6 +356,12 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   // that.
   const int64_t most = use == Use::kToken ? slots : slots - sweep_slots(slots);
   uint64_t hits = 0;
+  if (Timeline* timeline = timeline_) {
+    here_.clear();
+    for (const int32_t id : ids)
+      here_.push_back(entries_[static_cast<size_t>(stream.first_key_ + id)].state == State::kReady);
+    timeline->begin(layer, ids, here_, use);
+  }
   for (size_t i = 0; i < ids.size(); ++i) {
     const int32_t key = stream.first_key_ + ids[i];
     const Entry& entry = entries_[static_cast<size_t>(key)];
@@ -377,6 +399,7 @@ void ExpertStream::finish() {
     cache_->settle(1);
   }
   held_.clear();
+  if (Timeline* timeline = cache_->timeline_) timeline->end();
   cache_->streams_.fetch_sub(1);
   cache_ = nullptr;
 }
@@ -393,6 +416,7 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
   std::unique_lock<std::mutex> lock(mutex_);
   if (stream.use_ == Use::kScan) release(stream, stream.handed_);
   Clock::time_point wait_began{}, deadline{};
+  uint64_t bytes_before = 0;
   uint64_t arrivals = arrivals_;
   while (stream.handed_ < count) {
     if (stream.asked_ < count) ask(stream);
@@ -417,6 +441,7 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
     if (!stream.ready_.empty()) break;
     if (wait_began == Clock::time_point{}) {
       wait_began = Clock::now();
+      bytes_before = transfers_->statistics().bytes;
       deadline = wait_began + options_.patience;
     }
     if (changed_.wait_until(lock, deadline) == std::cv_status::timeout && arrivals == arrivals_) {
@@ -431,20 +456,34 @@ Result<std::span<const ExpertStream::Ready>> ExpertCache::next(ExpertStream& str
     if (arrivals != arrivals_) deadline = Clock::now() + options_.patience;
     arrivals = arrivals_;
   }
-  if (wait_began != Clock::time_point{})
-    stalled_ns_.fetch_add((Clock::now() - wait_began).count(), std::memory_order_relaxed);
+  if (wait_began != Clock::time_point{}) {
+    const Clock::duration waited = Clock::now() - wait_began;
+    stalled_ns_.fetch_add(waited.count(), std::memory_order_relaxed);
+    bytes_while_stalled_.fetch_add(transfers_->statistics().bytes - bytes_before,
+                                   std::memory_order_relaxed);
+    if (Timeline* timeline = timeline_) timeline->waited(waited);
+  }
   return std::span<const Ready>(stream.ready_);
 }
 
-void ExpertCache::fill() {
+void ExpertCache::fill(std::span<const int32_t> first, bool others) {
   if (complete()) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  fill_order_.resize(entries_.size());
-  std::iota(fill_order_.begin(), fill_order_.end(), 0);
-  std::sort(fill_order_.begin(), fill_order_.end(), [this](int32_t a, int32_t b) {
+  fill_order_.assign(first.begin(), first.end());
+  fill_first_ = first.size();
+  if (others) {
+    std::vector<uint8_t> is_first(entries_.size());
+    for (const int32_t key : first) is_first[static_cast<size_t>(key)] = 1;
+    for (size_t key = 0; key < entries_.size(); ++key)
+      if (!is_first[key]) fill_order_.push_back(static_cast<int32_t>(key));
+  }
+  const auto in_file_order = [this](int32_t a, int32_t b) {
     const ByteRange &x = range(a, kGate), &y = range(b, kGate);
     return std::pair(x.file, x.offset) < std::pair(y.file, y.offset);
-  });
+  };
+  const auto middle = fill_order_.begin() + static_cast<std::ptrdiff_t>(fill_first_);
+  std::sort(fill_order_.begin(), middle, in_file_order);
+  std::sort(middle, fill_order_.end(), in_file_order);
   filled_ = 0;
   transfers_->wake();
 }
@@ -460,6 +499,17 @@ void ExpertCache::resize(uint64_t bytes) {
   note_complete();
   filled_ = 0;  // there may be free slots again
   transfers_->wake();
+}
+
+void ExpertCache::record_to(Timeline* timeline) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (size_t key = 0; timeline && key < entries_.size(); ++key) {
+    const State state = entries_[key].state;
+    if (state == State::kAbsent || state == State::kElsewhere) continue;
+    const int32_t layer = layer_of_[key];
+    timeline->came(layer, static_cast<int32_t>(key) - first_key_[static_cast<size_t>(layer)]);
+  }
+  timeline_ = timeline;
 }
 
 Status ExpertCache::wait_until_full() {

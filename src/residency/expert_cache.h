@@ -24,6 +24,7 @@
 #include "residency/eviction.h"
 #include "residency/expert_table.h"
 #include "residency/slot_arena.h"
+#include "residency/timeline.h"
 #include "residency/trace.h"
 #include "residency/transfer_queue.h"
 #include "storage/read_queue.h"
@@ -45,6 +46,7 @@ struct CacheStatistics {
   uint64_t loads = 0;     // experts whose reading was begun
   uint64_t evictions = 0;
   uint64_t bytes_read = 0;
+  uint64_t bytes_while_stalled = 0;  // of them, those that came while the computation waited
   // Of them, those that were there already, or came once more though nothing had left: padding of
   // windows, experts that are read anew since a part of them failed.
   uint64_t bytes_again = 0;
@@ -138,14 +140,20 @@ class ExpertCache {
   int32_t layer_of(int32_t key) const { return layer_of_[static_cast<size_t>(key)]; }
   std::span<uint8_t> arena() { return arena_.memory(); }
 
-  // From now on the disk's idle time fills free slots, in the order of the files.
-  void fill();
+  // From now on the disk's idle time fills free slots: first with the experts `first` (layer after
+  // layer, counted from 0), which are kept like a token's, then with the `others`; each in the
+  // order of the files.
+  void fill(std::span<const int32_t> first = {}, bool others = true);
   // Waits for fill(). The error of a read that failed.
   Status wait_until_full();
   bool complete() const { return complete_.load(std::memory_order_acquire); }
 
   // Every begin() is recorded from now on; nullptr ends that. `trace` must outlive its use.
   void record_to(TraceWriter* trace) { trace_ = trace; }
+  // The same for when it was, and what came and left. What is here has come when it begins.
+  void record_to(Timeline* timeline);
+  // How often each expert was asked for, layer after layer. Of the computing thread.
+  std::span<const uint32_t> uses() const { return uses_; }
 
   uint64_t bytes() const { return use().aim; }              // of the slots that may be used
   uint64_t expert_bytes() const { return table_.bytes(); }  // of all experts
@@ -205,6 +213,9 @@ class ExpertCache {
   std::vector<int32_t> first_key_;  // of a layer
   std::vector<int32_t> layer_of_;   // of a key
   TraceWriter* trace_ = nullptr;
+  std::atomic<Timeline*> timeline_{nullptr};
+  std::vector<uint8_t> here_;   // of a begin() that is recorded: which experts are in memory
+  std::vector<uint32_t> uses_;  // by key
 
   mutable std::mutex mutex_;
   SlotArena arena_;
@@ -222,6 +233,7 @@ class ExpertCache {
   int64_t expected_ = 0;             // experts that are held for it
   std::vector<int32_t> fill_order_;  // keys
   size_t filled_ = 0;                // of fill_order_: those before have been looked at
+  size_t fill_first_ = 0;            // of fill_order_: those before are kept like a token's
   Status last_failure_;
   // All experts are in memory and stay: no lock is needed. A stream counts itself before it looks,
   // and who ends this looks at the count afterwards, so that one of them sees the other.
@@ -232,6 +244,7 @@ class ExpertCache {
   std::atomic<uint64_t> requests_{0}, hits_{0}, loads_{0}, evictions_{0};
   std::atomic<int64_t> stalled_ns_{0};
   std::atomic<uint64_t> bytes_again_{0};
+  std::atomic<uint64_t> bytes_while_stalled_{0};
 
   std::unique_ptr<TransferQueue> transfers_;  // last: its thread uses what is above
 };

@@ -192,8 +192,7 @@ void remember(const std::string& store, std::vector<RememberedDisk> disks, const
 
 }  // namespace
 
-std::string remembered_disks() {
-  const std::string folder = cache_folder();
+std::string remembered_disks(const std::string& folder) {
   return folder.empty() ? "" : folder + "/disks.json";
 }
 

@@ -34,13 +34,13 @@ struct DiskProfileOptions {
   ReadEngine engine = ReadEngine::kAuto;
   uint32_t part_bytes = 864 << 10;  // of an expert's usual part
   double seconds = 2.0;  // for the whole measurement; a slow disk may add one read's time
-  // Where it is remembered; "" is nowhere. Usually remembered_disks().
+  // Where it is remembered; "" is nowhere. Usually remembered_disks(cache_folder()).
   std::string store;
   bool measure_again = false;  // whatever is remembered
 };
 
-// cache_folder()/disks.json, or "" without such a folder.
-std::string remembered_disks();
+// disks.json in the folder (usually cache_folder()); "" for no folder.
+std::string remembered_disks(const std::string& folder);
 
 // Only unbuffered reads are measured: what the page cache answers says nothing about the disk. In
 // buffered mode, and for files too small to tell, the result is kAssumed. A missing, damaged or

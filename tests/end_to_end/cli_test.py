@@ -9,9 +9,11 @@ import resource
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 SLUICE = os.environ["SLUICE"]
 ROOT = pathlib.Path(os.environ["SLUICE_ROOT"])
@@ -115,6 +117,29 @@ class Run(Case):
                                   stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left", done.stderr)
+
+
+class Timeline(Case):
+    def test_is_recorded_and_drawn(self):
+        path, one, other = (self.folder / name for name in ("timeline", "residency.svg", "token.svg"))
+        code, _, err = run("run", "-m", TINY, "-p", "Hello", "-n", "8", "-no-cnv", "--temp", "0", "--timeline", str(path))
+        self.assertEqual(code, 0, err)
+        lines = path.read_text().splitlines()
+        self.assertRegex(lines[0], r"^sluice-timeline 1 \d+ \d+ \d+$")
+        self.assertGreater(sum(line.startswith("r ") for line in lines), 8)
+        draw = [sys.executable, str(ROOT / "tools/draw_experts.py")]
+        subprocess.run([*draw, str(path), "--residency", str(one), "--token", str(other)], check=True)
+        for picture in (one, other):
+            self.assertEqual(xml.etree.ElementTree.parse(picture).getroot().tag, "{http://www.w3.org/2000/svg}svg")
+        path.write_text("\n".join(lines[:3] + ["r 1 2"]))
+        done = subprocess.run([*draw, str(path), "--token", str(other)], capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"timeline:4:", done.stderr)
+
+    def test_that_cannot_be_written(self):
+        result = run("run", "-m", TINY, "-p", "Hello", "-n", "2", "-no-cnv", "--show-timings=off", "--timeline",
+                     str(self.folder / "no/such"))
+        self.assert_error(1, "no/such", "timeline", result=result)
 
 
 class BadInput(Case):

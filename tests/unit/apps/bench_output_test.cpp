@@ -14,14 +14,15 @@ const BenchMachine kMachine{"abc1234", 42, "1.2.3", "Test CPU", "CPU"};
 class BenchOutputTest : public EnvironmentTest {
  protected:
   // What a whole run prints: the n-th test took (n + 1) * {2, 2.5} s.
-  std::string report(BenchFormat format, std::vector<std::string> arguments) {
+  std::string report(BenchFormat format, std::vector<std::string> arguments,
+                     const engine::ExpertUse& experts = {}) {
     arguments.insert(arguments.begin(), {"-m", model_});
     if (std::find(arguments.begin(), arguments.end(), "-t") == arguments.end())
       arguments.insert(arguments.end(), {"-t", "2"});
     BenchRequest request;
     const auto go = parse_bench(arguments, request);
     EXPECT_TRUE(go) << go.error().message;
-    const auto printer = make_bench_printer(format, kMachine);
+    const auto printer = make_bench_printer(format, kMachine, request.experts);
     std::string text = printer->header(request);
     uint64_t n = 0;
     for (const BenchCase& one : bench_cases(request)) {
@@ -33,6 +34,7 @@ class BenchOutputTest : public EnvironmentTest {
       record.load_ns = 1234567;
       record.time = "2026-01-02T03:04:05Z";
       record.samples_ns = {n * 2000000000, n * 2500000000};
+      record.experts = experts;
       text += printer->test(record);
     }
     return text + printer->footer();
@@ -226,6 +228,34 @@ TEST_F(BenchOutputTest, Sql) {
 
 INSERT INTO llama_bench (build_commit, build_number, cpu_info, gpu_info, backends, model_filename, model_type, model_size, model_n_params, n_batch, n_ubatch, n_threads, cpu_mask, cpu_strict, poll, type_k, type_v, n_gpu_layers, n_cpu_moe, split_mode, main_gpu, no_kv_offload, flash_attn, devices, tensor_split, tensor_buft_overrides, load_mode, lazy_mode, embeddings, no_op_offload, no_host, fit_target, fit_min_ctx, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, engine, isa, backend_description, load_ns) VALUES ('abc1234', '42', 'Test CPU', '', 'CPU', 'dir/a "b" ''c''.gguf', 'qwen3moe 30B.A3B Q4_K - Medium', '18556686912', '30532122624', '2048', '512', '2', '0x0', '0', '50', 'f16', 'f16', '-1', '0', 'layer', '0', '0', '-1', 'auto', '0.00', 'none', 'auto', 'auto', '0', '0', '0', '0', '0', '512', '0', '0', '2026-01-02T03:04:05Z', '2250000000', '353553390', '230.400000', '36.203867', 'sluice 1.2.3', 'auto', 'CPU, avx2, 2 threads', '1234567');
 )");
+}
+
+// Behind all other fields, and only on request.
+TEST_F(BenchOutputTest, ExpertColumns) {
+  const engine::ExpertUse use{1000, 875, uint64_t{3} << 30, 2000000000, 1500000000, 1 << 30};
+  const auto lines = [&](BenchFormat format) {
+    return report(format, {"-n", "0", "--experts"}, use);
+  };
+  EXPECT_THAT(lines(BenchFormat::kMarkdown),
+              testing::AllOf(
+                  testing::HasSubstr("|     in RAM |       read |       disk |     waited |\n"),
+                  testing::HasSubstr("|     87.5 % |   3.00 GiB |  1.61 GB/s |     1.50 s |\n")));
+  EXPECT_THAT(lines(BenchFormat::kCsv),
+              testing::AllOf(
+                  testing::HasSubstr(",load_ns,experts_ram,experts_ssd,experts_bytes_read,"
+                                     "experts_read_gbs,experts_stalled_ns,experts_stalled_gbs\n"),
+                  testing::EndsWith(",\"1234567\",\"875\",\"125\",\"3221225472\",\"1.610613\","
+                                    "\"1500000000\",\"0.715828\"\n")));
+  EXPECT_THAT(lines(BenchFormat::kJsonl),
+              testing::EndsWith(
+                  "\"load_ns\": 1234567, \"experts_ram\": 875, \"experts_ssd\": 125, "
+                  "\"experts_bytes_read\": 3221225472, \"experts_read_gbs\": 1.610613, "
+                  "\"experts_stalled_ns\": 1500000000, \"experts_stalled_gbs\": 0.715828}\n"));
+  EXPECT_THAT(lines(BenchFormat::kJson),
+              testing::HasSubstr("    \"experts_ram\": 875,\n    \"experts_ssd\": 125,\n"));
+  EXPECT_THAT(lines(BenchFormat::kSql),
+              testing::AllOf(testing::HasSubstr("  experts_stalled_gbs REAL\n);"),
+                             testing::HasSubstr("'875', '125', '3221225472'")));
 }
 
 TEST_F(BenchOutputTest, NoneHasNoPrinter) {

@@ -62,6 +62,29 @@ TEST_F(CommonFlagsTest, SpellingsAreUnique) {
   }
 }
 
+TEST_F(CommonFlagsTest, HowExpertsAreRead) {
+  using engine::LoadMode;
+  EXPECT_EQ(parse({}).engine.reading.mode, LoadMode::kAuto);
+  EXPECT_TRUE(parse({}).engine.warm_start);
+  EXPECT_FALSE(parse({"--no-warm-start"}).engine.warm_start);
+  const std::vector<std::pair<std::string, LoadMode>> modes = {
+      {"auto", LoadMode::kAuto},     {"none", LoadMode::kBuffered},
+      {"mmap", LoadMode::kBuffered}, {"mlock", LoadMode::kBuffered},
+      {"dio", LoadMode::kDirect},    {"mmap+mlock", LoadMode::kBuffered}};
+  for (const auto& [name, mode] : modes) {
+    EXPECT_EQ(parse({"-lm", name}).engine.reading.mode, mode) << name;
+    EXPECT_EQ(parse({"--load-mode=" + name}).engine.reading.mode, mode) << name;
+  }
+  EXPECT_EQ(parse({"-dio"}).engine.reading.mode, LoadMode::kDirect);
+  set("LLAMA_ARG_LOAD_MODE", "dio");
+  EXPECT_EQ(parse({}).engine.reading.mode, LoadMode::kDirect);
+  expect_refused("-lm", {"", "direct", "Auto"});
+  using engine::DiskProfiling;
+  EXPECT_EQ(parse({"--disk-profile", "again"}).engine.reading.profiling, DiskProfiling::kAgain);
+  EXPECT_EQ(parse({"--disk-profile", "off"}).engine.reading.profiling, DiskProfiling::kOff);
+  expect_refused("--disk-profile", {"", "on"});
+}
+
 TEST_F(CommonFlagsTest, ModelFlags) {
   const CommonOptions o = parse({"-m",
                                  "a.gguf",

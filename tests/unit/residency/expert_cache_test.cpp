@@ -4,6 +4,13 @@
 #include <gmock/gmock.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <set>
+#include <sstream>
 
 #include "cache_fixture.h"
 
@@ -162,6 +169,118 @@ TEST_F(ExpertCacheTest, FillingReportsWhatFails) {
   std::iota(all.begin(), all.end(), 0);
   for (int layer = 0; layer < 6; ++layer) EXPECT_TRUE(step(*cache, layer, all, Use::kScan));
   EXPECT_TRUE(cache->complete());
+}
+
+TEST_F(ExpertCacheTest, FirstComesWhatEarlierRunsUsed) {
+  const auto cache = open(30);
+  // Layer 3's experts 2 and 9, layer 0's 5: in no order.
+  const std::vector<int32_t> first = {3 * 16 + 9, 5, 3 * 16 + 2};
+  cache->fill(first, false);
+  ASSERT_TRUE(cache->wait_until_full());
+  EXPECT_EQ(cache->statistics().loads, 3u) << "nothing else was asked for";
+  const std::vector<storage::Read> reads = disk_->taken();
+  const auto place = [&](size_t layer, size_t expert) {
+    const ByteRange& gate = table_.layers[layer].experts[expert][kGate];
+    const auto read = std::find_if(reads.begin(), reads.end(), [&](const storage::Read& r) {
+      return r.file == gate.file && r.offset == gate.offset / 4096 * 4096;
+    });
+    return read - reads.begin();
+  };
+  EXPECT_LT(place(0, 5), place(3, 2)) << "in the order of the files";
+  EXPECT_LT(place(3, 2), place(3, 9));
+  ASSERT_TRUE(step(*cache, 0, {5}, Use::kToken));
+  ASSERT_TRUE(step(*cache, 3, {2, 9}, Use::kToken));
+  EXPECT_EQ(cache->statistics().hits, 3u);
+  EXPECT_EQ(cache->statistics().loads, 3u);
+}
+
+TEST_F(ExpertCacheTest, TheRestIsReadBehindIt) {
+  const auto cache = open(100);
+  cache->fill(std::vector<int32_t>{95, 3});
+  ASSERT_TRUE(cache->wait_until_full());
+  EXPECT_TRUE(cache->complete());
+  EXPECT_EQ(cache->statistics().loads, static_cast<uint64_t>(cache->experts()));
+}
+
+TEST_F(ExpertCacheTest, UsesAreCounted) {
+  const auto cache = open(30);
+  ASSERT_TRUE(step(*cache, 1, {0, 3}, Use::kToken));
+  ASSERT_TRUE(step(*cache, 1, {3, 7}, Use::kScan));
+  std::vector<uint32_t> expected(6 * 16);
+  expected[16] = expected[16 + 7] = 1;
+  expected[16 + 3] = 2;
+  EXPECT_THAT(cache->uses(), testing::ElementsAreArray(expected));
+}
+
+TEST_F(ExpertCacheTest, TheTimelineTellsWhatCameAndLeft) {
+  const auto cache = open(0);
+  ASSERT_TRUE(step(*cache, 0, {1, 2}, Use::kToken));
+  Timeline timeline(6, 16, cache->slots());
+  cache->record_to(&timeline);
+  std::mt19937 random(2);
+  for (int token = 0; token < 8; ++token)
+    for (int layer = 0; layer < 6; ++layer)
+      ASSERT_TRUE(step(*cache, layer, some(random, 3), Use::kToken));
+  cache->record_to(static_cast<Timeline*>(nullptr));
+  ASSERT_TRUE(step(*cache, 0, {1, 2, 3}, Use::kToken));
+  const std::string path = testing::TempDir() + "/sluice_timeline";
+  ASSERT_TRUE(timeline.write(path));
+  std::ifstream file(path);
+  std::string line;
+  ASSERT_TRUE(std::getline(file, line));
+  EXPECT_EQ(line, "sluice-timeline 1 6 16 " + std::to_string(cache->slots()));
+  std::set<std::pair<int, int>> here;
+  int64_t requests = 0, last = 0, missing = 0;
+  const auto numbers = [](const std::string& list) {
+    std::vector<int> all;
+    std::istringstream words(list == "-" ? "" : list);
+    for (std::string word; std::getline(words, word, ',');) all.push_back(std::stoi(word));
+    return all;
+  };
+  while (std::getline(file, line)) {
+    std::istringstream words(line);
+    std::string what, use, hits, misses;
+    int64_t step = 0, begin = 0, end = 0, waited = 0;
+    int layer = 0, expert = 0;
+    words >> what;
+    if (what == "r") {
+      words >> step >> layer >> use >> begin >> end >> waited >> hits >> misses;
+      EXPECT_EQ(step, requests / 6);
+      EXPECT_EQ(layer, requests % 6);
+      EXPECT_EQ(use, "t");
+      EXPECT_LE(begin, end);
+      EXPECT_LE(waited, end - begin + 1);
+      EXPECT_EQ(numbers(hits).size() + numbers(misses).size(), 3u);
+      for (const int e : numbers(hits)) EXPECT_TRUE(here.contains({layer, e})) << line;
+      for (const int e : numbers(misses)) EXPECT_FALSE(here.contains({layer, e})) << line;
+      missing += static_cast<int64_t>(numbers(misses).size());
+      ++requests;
+    } else {
+      words >> begin >> layer >> expert;
+      const bool changed =
+          what == "+" ? here.insert({layer, expert}).second : here.erase({layer, expert}) == 1;
+      EXPECT_TRUE(changed) << line;
+      EXPECT_LE(static_cast<int64_t>(here.size()), cache->slots());
+    }
+    EXPECT_FALSE(words.fail()) << line;
+    EXPECT_GE(begin, last);
+    last = begin;
+  }
+  EXPECT_EQ(requests, 48);
+  EXPECT_GT(missing, 0);
+  std::remove(path.c_str());
+  EXPECT_FALSE(timeline.write(testing::TempDir() + "/no/such/folder"));
+}
+
+TEST_F(ExpertCacheTest, WhatIsReadWhileItWaitsIsCounted) {
+  const auto cache = open(0);
+  std::mt19937 random(2);
+  for (int layer = 0; layer < 6; ++layer)
+    ASSERT_TRUE(step(*cache, layer, some(random, 3), Use::kToken));
+  const CacheStatistics s = cache->statistics();
+  EXPECT_GT(s.stalled.count(), 0);
+  EXPECT_GT(s.bytes_while_stalled, 0u);
+  EXPECT_LE(s.bytes_while_stalled, s.bytes_read);
 }
 
 TEST_F(ExpertCacheTest, TooLittleMemoryIsRefused) {
