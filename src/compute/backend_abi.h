@@ -109,6 +109,7 @@ typedef struct sluice_backend sluice_backend;
 typedef struct sluice_backend_config {
   int32_t threads; /* CPU threads, at least 1 */
   const char* isa; /* CPU: level to use, or NULL for the best */
+  int32_t device;  /* accelerators: which one, from 0 */
 } sluice_backend_config;
 
 typedef struct sluice_backend_api {
@@ -133,6 +134,26 @@ typedef struct sluice_backend_api {
   int32_t (*upload)(sluice_backend*, void* to, const void* from_host, size_t bytes);
   int32_t (*download)(sluice_backend*, void* to_host, const void* from, size_t bytes);
   int32_t (*synchronize)(sluice_backend*);
+
+  /* Copies between host and device memory beside the operations, in the order issued; `ticket`
+   * counts up and stands for this copy and those before it. Both ends must stay as they are until
+   * it is done. Host memory that pin() took is copied by the device itself. */
+  int32_t (*transfer)(sluice_backend*, void* to, const void* from, size_t bytes, int32_t to_device,
+                      uint64_t* ticket);
+  /* Operations issued from now on see what the transfers up to `ticket` wrote; the host does not
+   * wait. */
+  int32_t (*order_after)(sluice_backend*, uint64_t ticket);
+  /* 1: the transfers up to `ticket` are done; 0: not yet (never with `wait`); < 0: error. */
+  int32_t (*transferred)(sluice_backend*, uint64_t ticket, int32_t wait);
+  /* `mark` stands for the operations issued so far; transfers issued after transfers_after() begin
+   * when they are done. */
+  int32_t (*mark)(sluice_backend*, uint64_t* mark);
+  int32_t (*transfers_after)(sluice_backend*, uint64_t mark);
+  /* Non-zero where the system refuses, which is no error: copies are only slower. */
+  int32_t (*pin)(sluice_backend*, void* host, size_t bytes);
+  void (*unpin)(sluice_backend*, void* host);
+  /* Bytes of device memory, free (for anybody) and in all; 0 where the host's memory is used. */
+  int32_t (*memory_info)(sluice_backend*, uint64_t* free_bytes, uint64_t* total_bytes);
 
   /* out [count, table.cols]: rows of the embedding table. ids: host, each in [0, table.rows). */
   int32_t (*embed)(sluice_backend*, const sluice_matrix* table, const int32_t* ids, int64_t count,
