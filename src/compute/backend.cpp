@@ -12,8 +12,11 @@ Result<Backend> Backend::open(const sluice_backend_api* api, const Options& opti
   sluice_backend_config config{};
   config.threads = options.threads;
   config.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  config.device = options.device;
   sluice_backend* instance = api->open(&config);
-  if (!instance) return fail(ErrorKind::kUsage, "{}", api->last_error(nullptr));
+  if (!instance)
+    return fail(api->host_memory ? ErrorKind::kUsage : ErrorKind::kDevice, "{}",
+                api->last_error(nullptr));
   return Backend(api, instance);
 }
 

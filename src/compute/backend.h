@@ -14,10 +14,11 @@ class Backend {
  public:
   struct Options {
     int threads = 1;
-    std::string isa;  // empty: the best level of this machine
+    std::string isa;  // CPU; empty: the best level of this machine
+    int device = 0;   // accelerators: which one
   };
 
-  // kUsage when the ISA level is unknown or not on this machine.
+  // kUsage when the ISA level is unknown or not on this machine; of an accelerator kDevice.
   static Result<Backend> open(const sluice_backend_api* api, const Options& options);
 
   const sluice_backend_api* operator->() const { return api_; }
