@@ -61,44 +61,68 @@ __device__ __forceinline__ uint2 load_8(const uint8_t* p) {
   return make_uint2(__funnelshift_r(a, b, shift), __funnelshift_r(b, c, shift));
 }
 
-// Two wide loads and shifts by whole words, then by bytes: strided narrow loads would keep the
-// first-level cache busy for longer than memory takes.
-__device__ __forceinline__ uint4 load_16(const uint8_t* p) {
+// 16 or 32 bytes at any address as the aligned words that hold them: asking for them is apart from
+// shifting them into place, so that the loads of several pieces are under way together. Wide loads,
+// since narrow ones with a stride keep the first-level cache busy for longer than memory takes.
+struct Wide16 {
+  uint4 a, b;
+  uint32_t miss;  // bytes from the first word's begin
+};
+struct Wide32 {
+  uint4 a, b, c;
+  uint32_t miss;
+};
+
+__device__ __forceinline__ Wide16 load_16(const uint8_t* p) {
   const auto address = reinterpret_cast<uintptr_t>(p);
   const auto* words = reinterpret_cast<const uint4*>(address & ~uintptr_t{15});
-  const uint32_t miss = static_cast<uint32_t>(address & 15);
-  const uint4 a = __ldg(words);
-  uint4 b = make_uint4(0, 0, 0, 0);
-  if (miss) b = __ldg(words + 1);
-  const bool two = miss & 8, one = miss & 4;
-  const uint32_t t0 = two ? a.z : a.x, t1 = two ? a.w : a.y, t2 = two ? b.x : a.z,
-                 t3 = two ? b.y : a.w, t4 = two ? b.z : b.x, t5 = two ? b.w : b.y;
-  const uint32_t u0 = one ? t1 : t0, u1 = one ? t2 : t1, u2 = one ? t3 : t2, u3 = one ? t4 : t3,
-                 u4 = one ? t5 : t4;
-  const uint32_t shift = (miss & 3) * 8;
-  return make_uint4(__funnelshift_r(u0, u1, shift), __funnelshift_r(u1, u2, shift),
-                    __funnelshift_r(u2, u3, shift), __funnelshift_r(u3, u4, shift));
+  Wide16 w;
+  w.miss = static_cast<uint32_t>(address & 15);
+  w.a = __ldg(words);
+  w.b = make_uint4(0, 0, 0, 0);
+  if (w.miss) w.b = __ldg(words + 1);
+  return w;
 }
 
-__device__ __forceinline__ void load_32(const uint8_t* p, uint4& low, uint4& high) {
+__device__ __forceinline__ Wide32 load_32(const uint8_t* p) {
   const auto address = reinterpret_cast<uintptr_t>(p);
   const auto* words = reinterpret_cast<const uint4*>(address & ~uintptr_t{15});
-  const uint32_t miss = static_cast<uint32_t>(address & 15);
-  const uint4 a = __ldg(words), b = __ldg(words + 1);
-  uint4 c = make_uint4(0, 0, 0, 0);
-  if (miss) c = __ldg(words + 2);
-  const bool two = miss & 8, one = miss & 4;
-  const uint32_t v[12] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y, c.z, c.w};
+  Wide32 w;
+  w.miss = static_cast<uint32_t>(address & 15);
+  w.a = __ldg(words);
+  w.b = __ldg(words + 1);
+  w.c = make_uint4(0, 0, 0, 0);
+  if (w.miss) w.c = __ldg(words + 2);
+  return w;
+}
+
+// Shifts by whole words, then by bytes.
+__device__ __forceinline__ uint4 take(const Wide16& w) {
+  if (w.miss == 0) return w.a;
+  const bool two = w.miss & 8, one = w.miss & 4;
+  const uint32_t v[8] = {w.a.x, w.a.y, w.a.z, w.a.w, w.b.x, w.b.y, w.b.z, w.b.w};
+  uint32_t t[6], u[5];
+#pragma unroll
+  for (int i = 0; i < 6; ++i) t[i] = two ? v[i + 2] : v[i];
+#pragma unroll
+  for (int i = 0; i < 5; ++i) u[i] = one ? t[i + 1] : t[i];
+  const uint32_t shift = (w.miss & 3) * 8;
+  return make_uint4(__funnelshift_r(u[0], u[1], shift), __funnelshift_r(u[1], u[2], shift),
+                    __funnelshift_r(u[2], u[3], shift), __funnelshift_r(u[3], u[4], shift));
+}
+
+__device__ __forceinline__ void take(const Wide32& w, uint32_t (&out)[8]) {
+  const uint32_t v[12] = {w.a.x, w.a.y, w.a.z, w.a.w, w.b.x, w.b.y,
+                          w.b.z, w.b.w, w.c.x, w.c.y, w.c.z, w.c.w};
+  const bool two = w.miss & 8, one = w.miss & 4;
   uint32_t t[10], u[9];
 #pragma unroll
   for (int i = 0; i < 10; ++i) t[i] = two ? v[i + 2] : v[i];
 #pragma unroll
   for (int i = 0; i < 9; ++i) u[i] = one ? t[i + 1] : t[i];
-  const uint32_t shift = (miss & 3) * 8;
+  const uint32_t shift = (w.miss & 3) * 8;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) t[i] = __funnelshift_r(u[i], u[i + 1], shift);
-  low = make_uint4(t[0], t[1], t[2], t[3]);
-  high = make_uint4(t[4], t[5], t[6], t[7]);
+  for (int i = 0; i < 8; ++i) out[i] = __funnelshift_r(u[i], u[i + 1], shift);
 }
 
 }  // namespace sluice::cuda

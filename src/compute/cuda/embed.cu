@@ -40,10 +40,12 @@ __global__ void embed_floats(const uint8_t* table, int64_t row_bytes, int64_t co
     out[blockIdx.y * cols + i] = W::load(table + ids[blockIdx.y] * row_bytes + i * W::kBytes);
 }
 
-__global__ void gather_rows(const float* __restrict__ x, const int32_t* __restrict__ rows,
-                            int64_t dim, float* __restrict__ out) {
+// Rows of `count` elements of type T.
+template <class T>
+__global__ void gather_rows(const T* __restrict__ x, const int32_t* __restrict__ rows,
+                            int64_t count, T* __restrict__ out) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < dim) out[blockIdx.y * dim + i] = x[rows[blockIdx.y] * dim + i];
+  if (i < count) out[blockIdx.y * count + i] = x[rows[blockIdx.y] * count + i];
 }
 
 constexpr int64_t kRowsPerLaunch = 65535;  // limit of a grid's second dimension
@@ -97,8 +99,17 @@ int32_t gather(sluice_backend* backend, const float* x, const int32_t* rows, int
     const int64_t here = count - begin < kRowsPerLaunch ? count - begin : kRowsPerLaunch;
     const auto* where = backend->mailbox.post_array(backend, rows + begin, here);
     if (!where) return 1;
-    const dim3 grid(static_cast<unsigned>(ceil_div(dim, kThreads)), static_cast<unsigned>(here));
-    gather_rows<<<grid, kThreads, 0, backend->stream>>>(x, where, dim, out + begin * dim);
+    float* to = out + begin * dim;
+    const auto address = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(to);
+    if (dim % 4 == 0 && address % 16 == 0) {
+      const dim3 grid(static_cast<unsigned>(ceil_div(dim / 4, kThreads)),
+                      static_cast<unsigned>(here));
+      gather_rows<float4><<<grid, kThreads, 0, backend->stream>>>(
+          reinterpret_cast<const float4*>(x), where, dim / 4, reinterpret_cast<float4*>(to));
+    } else {
+      const dim3 grid(static_cast<unsigned>(ceil_div(dim, kThreads)), static_cast<unsigned>(here));
+      gather_rows<float><<<grid, kThreads, 0, backend->stream>>>(x, where, dim, to);
+    }
     SLUICE_STEP(backend->launched("gather_rows"));
   }
   return 0;

@@ -20,15 +20,38 @@ struct Term {
 };
 
 // The terms of row rows[b] are terms[starts[b]] up to terms[starts[b + 1] - 1].
-__global__ void add_terms(const int32_t* rows, const int32_t* starts, const Term* terms,
-                          int64_t dim, float* out) {
+struct Terms {
+  const int32_t* rows;
+  const int32_t* starts;
+  const Term* terms;
+};
+
+// As many as a decode has travel as a kernel's arguments.
+struct FewTerms {
+  static constexpr int kTerms = 128, kRows = 16;
+  int32_t rows[kRows];
+  int32_t starts[kRows + 1];
+  Term terms[kTerms];
+};
+
+template <class List>
+__device__ __forceinline__ void add_list(const List& list, int64_t dim, float* out) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= dim) return;
-  float* to = out + rows[blockIdx.y] * dim + i;
+  float* to = out + list.rows[blockIdx.y] * dim + i;
   float sum = *to;
-  for (int32_t t = starts[blockIdx.y]; t < starts[blockIdx.y + 1]; ++t)
-    sum = fmaf(terms[t].weight, terms[t].y[i], sum);
+  const int32_t end = list.starts[blockIdx.y + 1];
+  for (int32_t t = list.starts[blockIdx.y]; t < end; ++t)
+    sum = fmaf(list.terms[t].weight, list.terms[t].y[i], sum);
   *to = sum;
+}
+
+__global__ void add_terms(const Terms list, int64_t dim, float* out) {
+  add_list(list, dim, out);
+}
+
+__global__ void add_few_terms(const __grid_constant__ FewTerms list, int64_t dim, float* out) {
+  add_list(list, dim, out);
 }
 
 // A part of an expert's rows.
@@ -66,15 +89,27 @@ int32_t add_parts(sluice_backend* backend, const std::vector<Part>& parts, int64
     start += count;
   }
   starts.push_back(start);
+  const auto fill = [&](Term* terms) {
+    for (const Part& p : parts)
+      for (int32_t i = 0; i < p.count; ++i)
+        terms[next[static_cast<size_t>(p.rows()[i])]++] = {p.y + i * dim,
+                                                           p.expert->weights[p.begin + i]};
+  };
+  const auto blocks = static_cast<unsigned>(ceil_div(dim, kThreads));
+  if (total <= FewTerms::kTerms && rows.size() <= FewTerms::kRows) {
+    FewTerms few{};
+    fill(few.terms);
+    std::copy(rows.begin(), rows.end(), few.rows);
+    std::copy(starts.begin(), starts.end(), few.starts);
+    const dim3 grid(blocks, static_cast<unsigned>(rows.size()));
+    add_few_terms<<<grid, kThreads, 0, backend->stream>>>(few, dim, out);
+    return backend->launched("add_few_terms");
+  }
   // One letter: terms, then rows and starts.
   const size_t term_bytes = static_cast<size_t>(total) * sizeof(Term);
   const size_t row_bytes = rows.size() * sizeof(int32_t);
   std::vector<uint8_t> letter(term_bytes + row_bytes + starts.size() * sizeof(int32_t));
-  auto* terms = reinterpret_cast<Term*>(letter.data());
-  for (const Part& p : parts)
-    for (int32_t i = 0; i < p.count; ++i)
-      terms[next[static_cast<size_t>(p.rows()[i])]++] = {p.y + i * dim,
-                                                         p.expert->weights[p.begin + i]};
+  fill(reinterpret_cast<Term*>(letter.data()));
   std::copy(rows.begin(), rows.end(), reinterpret_cast<int32_t*>(letter.data() + term_bytes));
   std::copy(starts.begin(), starts.end(),
             reinterpret_cast<int32_t*>(letter.data() + term_bytes + row_bytes));
@@ -83,12 +118,11 @@ int32_t add_parts(sluice_backend* backend, const std::vector<Part>& parts, int64
   if (!sent) return 1;
   constexpr size_t kRowsPerLaunch = 65535;  // limit of a grid's second dimension
   for (size_t begin = 0; begin < rows.size(); begin += kRowsPerLaunch) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(dim, kThreads)),
-                    static_cast<unsigned>(std::min(kRowsPerLaunch, rows.size() - begin)));
-    add_terms<<<grid, kThreads, 0, backend->stream>>>(
-        reinterpret_cast<const int32_t*>(sent + term_bytes) + begin,
-        reinterpret_cast<const int32_t*>(sent + term_bytes + row_bytes) + begin,
-        reinterpret_cast<const Term*>(sent), dim, out);
+    const Terms list{reinterpret_cast<const int32_t*>(sent + term_bytes) + begin,
+                     reinterpret_cast<const int32_t*>(sent + term_bytes + row_bytes) + begin,
+                     reinterpret_cast<const Term*>(sent)};
+    const dim3 grid(blocks, static_cast<unsigned>(std::min(kRowsPerLaunch, rows.size() - begin)));
+    add_terms<<<grid, kThreads, 0, backend->stream>>>(list, dim, out);
     SLUICE_STEP(backend->launched("add_terms"));
   }
   return 0;

@@ -11,9 +11,8 @@ struct WeightF32 {
   static constexpr bool kExactInBf16 = false;
   __device__ static float load(const uint8_t* p) { return __uint_as_float(load_4(p)); }
   __device__ static void load_8(const uint8_t* p, float (&v)[8]) {
-    uint4 a, b;
-    load_32(p, a, b);
-    const uint32_t words[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+    uint32_t words[8];
+    take(load_32(p), words);
 #pragma unroll
     for (int i = 0; i < 8; ++i) v[i] = __uint_as_float(words[i]);
   }
@@ -24,7 +23,7 @@ struct WeightOf16 {
   static constexpr int kBytes = 2;
   __device__ static float load(const uint8_t* p) { return Convert::to_float(load_2(p)); }
   __device__ static void load_8(const uint8_t* p, float (&v)[8]) {
-    const uint4 a = load_16(p);
+    const uint4 a = take(load_16(p));
     const uint32_t words[4] = {a.x, a.y, a.z, a.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

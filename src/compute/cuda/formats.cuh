@@ -76,12 +76,12 @@ struct Q4_0 : SmallFormat {
   static constexpr int kId = 2, kBytes = 18, kOffset = 8;
   static constexpr bool kHasMin = false;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t d;
   };
   __device__ static Raw load(const uint8_t* b, int) { return {load_16(b + 2), load_2(b)}; }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     p.scale[0] = p.scale[1] = half_bits(r.d);
   }
 };
@@ -90,12 +90,12 @@ struct Q4_1 : SmallFormat {
   static constexpr int kId = 3, kBytes = 20, kOffset = 0;
   static constexpr bool kHasMin = true;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t dm;
   };
   __device__ static Raw load(const uint8_t* b, int) { return {load_16(b + 4), load_4(b)}; }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     p.scale[0] = p.scale[1] = half_bits(r.dm & 0xffff);
     p.min[0] = p.min[1] = -half_bits(r.dm >> 16);
   }
@@ -111,14 +111,14 @@ struct Q5_0 : SmallFormat {
   static constexpr int kId = 6, kBytes = 22, kOffset = 16;
   static constexpr bool kHasMin = false;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t d, high;
   };
   __device__ static Raw load(const uint8_t* b, int) {
     return {load_16(b + 6), load_2(b), load_4(b + 2)};
   }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     add_fifth_bits(r.high, p);
     p.scale[0] = p.scale[1] = half_bits(r.d);
   }
@@ -128,7 +128,7 @@ struct Q5_1 : SmallFormat {
   static constexpr int kId = 7, kBytes = 24, kOffset = 0;
   static constexpr bool kHasMin = true;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t dm, high;
   };
   __device__ static Raw load(const uint8_t* b, int) {
@@ -136,7 +136,7 @@ struct Q5_1 : SmallFormat {
     return {load_16(b + 8), head.x, head.y};
   }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     add_fifth_bits(r.high, p);
     p.scale[0] = p.scale[1] = half_bits(r.dm & 0xffff);
     p.min[0] = p.min[1] = -half_bits(r.dm >> 16);
@@ -147,20 +147,12 @@ struct Q8_0 : SmallFormat {
   static constexpr int kId = 8, kBytes = 34, kOffset = 0;
   static constexpr bool kHasMin = false;
   struct Raw {
-    uint4 low, high;
+    Wide32 qs;
     uint32_t d;
   };
-  __device__ static Raw load(const uint8_t* b, int) {
-    Raw r;
-    load_32(b + 2, r.low, r.high);
-    r.d = load_2(b);
-    return r;
-  }
+  __device__ static Raw load(const uint8_t* b, int) { return {load_32(b + 2), load_2(b)}; }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    const uint32_t words[8] = {r.low.x,  r.low.y,  r.low.z,  r.low.w,
-                               r.high.x, r.high.y, r.high.z, r.high.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i) p.w[i] = words[i];
+    take(r.qs, p.w);
     p.scale[0] = p.scale[1] = half_bits(r.d);
   }
 };
@@ -181,7 +173,7 @@ struct IQ4_NL : SmallFormat {
   using Raw = Q4_0::Raw;
   __device__ static Raw load(const uint8_t* b, int j) { return Q4_0::load(b, j); }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     map_levels(iq4_levels(), p);
     p.scale[0] = p.scale[1] = half_bits(r.d);
   }
@@ -191,12 +183,12 @@ struct MXFP4 : SmallFormat {
   static constexpr int kId = 39, kBytes = 17, kOffset = 0;
   static constexpr bool kHasMin = false;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t e;
   };
   __device__ static Raw load(const uint8_t* b, int) { return {load_16(b + 1), __ldg(b)}; }
   __device__ static void unpack(const Raw& r, int, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     // 0 1 2 3 4 6 8 12 and their negatives: E2M1 values doubled.
     map_levels(make_uint4(0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu), p);
     // 2^(e - 128), subnormal for e = 0 and 1.
@@ -247,28 +239,29 @@ struct NibbleFormat : LargeFormat {
 struct Q4_K : NibbleFormat {
   static constexpr int kId = 12, kBytes = 144;
   struct Raw {
-    uint4 head, qs;
+    Wide16 head, qs;
   };
   __device__ static Raw load(const uint8_t* b, int j) {
     return {load_16(b), load_16(b + 16 + 16 * j)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
-    scales(r.head, j, p);
+    take_nibbles(take(r.qs), p);
+    scales(take(r.head), j, p);
   }
 };
 
 struct Q5_K : NibbleFormat {
   static constexpr int kId = 13, kBytes = 176;
   struct Raw {
-    uint4 head, high, qs;
+    Wide16 head, high, qs;
   };
   __device__ static Raw load(const uint8_t* b, int j) {
     return {load_16(b), load_16(b + 16 + 16 * (j % 2)), load_16(b + 48 + 16 * j)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
-    const uint32_t high[4] = {r.high.x, r.high.y, r.high.z, r.high.w};
+    take_nibbles(take(r.qs), p);
+    const uint4 bytes = take(r.high);
+    const uint32_t high[4] = {bytes.x, bytes.y, bytes.z, bytes.w};
     const int c = j / 2;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -276,7 +269,7 @@ struct Q5_K : NibbleFormat {
       p.w[i] |= (bits & 0x01010101) << 4;
       p.w[i + 4] |= (bits & 0x02020202) << 3;
     }
-    scales(r.head, j, p);
+    scales(take(r.head), j, p);
   }
 };
 
@@ -286,7 +279,7 @@ struct Q6_K : LargeFormat {
   __host__ __device__ static constexpr int first(int j) { return 128 * (j / 4) + 16 * (j % 4); }
   __host__ __device__ static constexpr int second(int j) { return first(j) + 64; }
   struct Raw {
-    uint4 low, high;
+    Wide16 low, high;
     uint32_t scales, d;  // scales: of the first half, of the second
   };
   __device__ static Raw load(const uint8_t* b, int j) {
@@ -296,8 +289,9 @@ struct Q6_K : LargeFormat {
             __ldg(s) | static_cast<uint32_t>(__ldg(s + 4)) << 8, load_2(b + 208)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_nibbles(r.low, p);
-    const uint32_t high[4] = {r.high.x, r.high.y, r.high.z, r.high.w};
+    take_nibbles(take(r.low), p);
+    const uint4 bytes = take(r.high);
+    const uint32_t high[4] = {bytes.x, bytes.y, bytes.z, bytes.w};
     const int shift = 2 * (j % 4 / 2);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -337,7 +331,7 @@ struct Q2_K : PairFormat {
   static constexpr int kId = 10, kBytes = 84, kOffset = 0;
   static constexpr bool kHasMin = true;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint32_t scales, d;  // scales: the byte of the first half, of the second
   };
   __device__ static Raw load(const uint8_t* b, int j) {
@@ -346,7 +340,7 @@ struct Q2_K : PairFormat {
             load_4(b + 80)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_pairs(r.qs, j, p);
+    take_pairs(take(r.qs), j, p);
     const float d = half_bits(r.d & 0xffff), dmin = half_bits(r.d >> 16);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -361,14 +355,15 @@ struct Q3_K : PairFormat {
   static constexpr int kId = 11, kBytes = 110, kOffset = 4;
   static constexpr bool kHasMin = false;
   struct Raw {
-    uint4 qs, high, tail;  // tail: two bytes of levels, 12 of scales, d
+    Wide16 qs, high, tail;  // tail: two bytes of levels, 12 of scales, d
   };
   __device__ static Raw load(const uint8_t* b, int j) {
     return {load_16(levels(b + 32, j)), load_16(b + 16 * (j % 2)), load_16(b + 94)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_pairs(r.qs, j, p);
-    const uint32_t high[4] = {r.high.x, r.high.y, r.high.z, r.high.w};
+    take_pairs(take(r.qs), j, p);
+    const uint4 bytes = take(r.high);
+    const uint32_t high[4] = {bytes.x, bytes.y, bytes.z, bytes.w};
     const int group = first(j) / 32;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -376,9 +371,10 @@ struct Q3_K : PairFormat {
       p.w[i] |= (bits & 0x01010101) << 2;
       p.w[i + 4] |= (bits & 0x02020202) << 1;
     }
-    const float d = half_bits(r.tail.w >> 16);
-    p.scale[0] = d * static_cast<float>(scale(r.tail, first(j) / 16));
-    p.scale[1] = d * static_cast<float>(scale(r.tail, second(j) / 16));
+    const uint4 tail = take(r.tail);
+    const float d = half_bits(tail.w >> 16);
+    p.scale[0] = d * static_cast<float>(scale(tail, first(j) / 16));
+    p.scale[1] = d * static_cast<float>(scale(tail, second(j) / 16));
   }
   __device__ static int scale(uint4 tail, int g) {
     const uint64_t low8 = static_cast<uint64_t>(tail.x >> 16) |
@@ -395,14 +391,14 @@ struct IQ4_XS : GroupFormat {
   static constexpr int kId = 23, kBytes = 136, kOffset = 0;
   static constexpr bool kHasMin = false, kPairs = false;
   struct Raw {
-    uint4 qs;
+    Wide16 qs;
     uint2 head;  // d, high bits of the scales, low bits
   };
   __device__ static Raw load(const uint8_t* b, int j) {
     return {load_16(b + 8 + 16 * j), load_8(b)};
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
-    take_nibbles(r.qs, p);
+    take_nibbles(take(r.qs), p);
     map_levels(iq4_levels(), p);
     const int s = static_cast<int>((r.head.y >> 4 * j & 15) | (r.head.x >> (16 + 2 * j) & 3) << 4);
     p.scale[0] = p.scale[1] = half_bits(r.head.x & 0xffff) * static_cast<float>(s - 32);

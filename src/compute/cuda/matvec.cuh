@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix times a few vectors: bound by reading the weights. A warp takes one or two rows; its lanes
+// Matrix times a few vectors: bound by reading the weights. A warp takes two rows; its lanes
 // take pieces of 32 elements, multiply them as integers and add up in float32: first a lane's
 // pieces in order, then the lanes. An activation's result does not depend on the others.
 #pragma once
@@ -10,6 +10,7 @@
 namespace sluice::cuda {
 
 constexpr int kMatvecWarps = 4;
+constexpr int kMatvecRows = 2;  // of a warp: they share what is read of the activations
 
 // Halves of one group of 32 that share their scale are one sum.
 template <class F>
@@ -55,8 +56,8 @@ template <class F, int kSlots>
 __global__ void __launch_bounds__(kMatvecWarps* kWarp)
     matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
   // Rows of a warp, and pieces of each that are asked for together.
-  constexpr int kRows = kSlots >= 4 ? 2 : 1;
-  constexpr int kAhead = kRows == 2 ? 1 : 2;
+  constexpr int kRows = kMatvecRows;
+  constexpr int kAhead = kSlots == 1 && F::kElements == 32 ? 2 : 1;
   constexpr int kPieces = F::kElements / 32;
   const Job& job = jobs.job[blockIdx.y];
   const int lane = threadIdx.x % kWarp;
@@ -130,20 +131,20 @@ int32_t matvec(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slo
   int rows = 0;
   for (int i = 0; i < jobs.count; ++i)
     rows = rows < jobs.job[i].weight_rows ? jobs.job[i].weight_rows : rows;
-  const auto launch = [&](auto kernel, int at_once, int warp_rows) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(rows, kMatvecWarps * warp_rows)),
+  const auto launch = [&](auto kernel, int at_once) {
+    const dim3 grid(static_cast<unsigned>(ceil_div(rows, kMatvecWarps * kMatvecRows)),
                     static_cast<unsigned>(jobs.count),
                     static_cast<unsigned>(ceil_div(slots, at_once)));
     kernel<<<grid, kMatvecWarps * kWarp, 0, backend->stream>>>(jobs, x, backend->grids);
   };
   if (slots <= 1) {
-    launch(matvec_kernel<F, 1>, 1, 1);
+    launch(matvec_kernel<F, 1>, 1);
   } else if (slots <= 2) {
-    launch(matvec_kernel<F, 2>, 2, 1);
+    launch(matvec_kernel<F, 2>, 2);
   } else if (slots <= 4) {
-    launch(matvec_kernel<F, 4>, 4, 2);
+    launch(matvec_kernel<F, 4>, 4);
   } else {
-    launch(matvec_kernel<F, 8>, 8, 2);
+    launch(matvec_kernel<F, 8>, 8);
   }
   return backend->launched("matvec");
 }

@@ -8,12 +8,18 @@ namespace {
 
 constexpr int kWarps = 4;
 
+// Several rows share what is read of several vectors.
+__host__ __device__ constexpr int rows_of_warp(int slots) {
+  return slots > 1 ? 2 : 1;
+}
+
 template <class W, int kSlots>
 __global__ void __launch_bounds__(kWarps* kWarp)
     matvec_float_kernel(const __grid_constant__ Jobs jobs, const Acts x) {
+  constexpr int kRows = rows_of_warp(kSlots);
   const Job& job = jobs.job[blockIdx.y];
   const int lane = threadIdx.x % kWarp;
-  const int row = blockIdx.x * kWarps + threadIdx.x / kWarp;
+  const int row = (blockIdx.x * kWarps + threadIdx.x / kWarp) * kRows;
   const int begin = blockIdx.z * kSlots;
   if (row >= job.weight_rows || begin >= job.count) return;
   const float* from[kSlots];
@@ -23,25 +29,35 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     const int r = job.rows ? __ldg(job.rows + i) : job.first + i;
     from[s] = x.floats + int64_t{r} * x.dim;
   }
-  const uint8_t* weight = job.weight + row * jobs.row_bytes;
-  float sum[kSlots] = {};
+  const uint8_t* weight[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r)
+    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
+  float sum[kRows][kSlots] = {};
   for (int at = 8 * lane; at < jobs.cols; at += 8 * kWarp) {
-    float w[8];
-    load_weights<W>(weight, at, jobs.cols, w);
+    float w[kRows][8];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) load_weights<W>(weight[r], at, jobs.cols, w[r]);
 #pragma unroll
     for (int s = 0; s < kSlots; ++s) {
       float v[8];
       load_floats(from[s], at, jobs.cols, v);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) sum[s] = fmaf(w[i], v[i], sum[s]);
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum[r][s] = fmaf(w[r][i], v[i], sum[r][s]);
+      }
     }
   }
 #pragma unroll
-  for (int s = 0; s < kSlots; ++s) {
-    const float v = warp_sum(sum[s]);
-    if (lane != s || begin + s >= job.count) continue;
-    float* out = job.out + int64_t{begin + s} * job.out_stride + row;
-    *out = job.accumulate ? *out + v : v;
+  for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s) {
+      const float v = warp_sum(sum[r][s]);
+      if (lane != s || begin + s >= job.count || row + r >= job.weight_rows) continue;
+      float* out = job.out + int64_t{begin + s} * job.out_stride + row + r;
+      *out = job.accumulate ? *out + v : v;
+    }
   }
 }
 
@@ -51,7 +67,8 @@ int32_t launch(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slo
   for (int i = 0; i < jobs.count; ++i)
     rows = rows < jobs.job[i].weight_rows ? jobs.job[i].weight_rows : rows;
   const int at_once = slots <= 1 ? 1 : slots <= 4 ? 4 : 8;
-  const dim3 grid(static_cast<unsigned>(ceil_div(rows, kWarps)), static_cast<unsigned>(jobs.count),
+  const dim3 grid(static_cast<unsigned>(ceil_div(rows, kWarps * rows_of_warp(at_once))),
+                  static_cast<unsigned>(jobs.count),
                   static_cast<unsigned>(ceil_div(slots, at_once)));
   if (at_once == 1) {
     matvec_float_kernel<W, 1><<<grid, kWarps * kWarp, 0, backend->stream>>>(jobs, x);

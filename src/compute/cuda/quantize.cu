@@ -39,14 +39,16 @@ __device__ __forceinline__ float quantize_group(const float (&v)[4], int (&q)[4]
   return scale;
 }
 
+// to, group: nullptr for lanes of a group that does not exist, which only take part in the sums.
 __device__ __forceinline__ void store_group(const int (&q)[4], float scale, int lane, char4* to,
                                             ActGroup* group) {
-  *to = make_char4(static_cast<signed char>(q[0]), static_cast<signed char>(q[1]),
-                   static_cast<signed char>(q[2]), static_cast<signed char>(q[3]));
   int sum = q[0] + q[1] + q[2] + q[3];  // over the four lanes of a half
   sum += __shfl_xor_sync(0xffffffffu, sum, 1);
   sum += __shfl_xor_sync(0xffffffffu, sum, 2);
   const int other = __shfl_xor_sync(0xffffffffu, sum, 4);
+  if (!to) return;
+  *to = make_char4(static_cast<signed char>(q[0]), static_cast<signed char>(q[1]),
+                   static_cast<signed char>(q[2]), static_cast<signed char>(q[3]));
   if (lane == 0) *group = {scale, {static_cast<int16_t>(sum), static_cast<int16_t>(other)}};
 }
 
@@ -73,14 +75,12 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     rest[i] = __fsub_rn(v[i], __fmul_rn(scale, static_cast<float>(levels[i])));
-  ActGroup dummy;
-  char4 nowhere;
-  char4* to = exists ? reinterpret_cast<char4*>(q + row * copies * stride + at) : &nowhere;
-  ActGroup* group = exists ? out + row * copies * per_row + at / 32 : &dummy;
+  char4* to = exists ? reinterpret_cast<char4*>(q + row * copies * stride + at) : nullptr;
+  ActGroup* group = out + row * copies * per_row + at / 32;
   store_group(levels, scale, lane, to, group);
   if (copies == 1) return;
   const float finer = quantize_group(rest, levels);
-  store_group(levels, finer, lane, exists ? to + stride / 4 : to, exists ? group + per_row : group);
+  store_group(levels, finer, lane, exists ? to + stride / 4 : nullptr, group + per_row);
 }
 
 __global__ void __launch_bounds__(kThreads)
