@@ -11,6 +11,14 @@ namespace sluice::cuda {
 
 constexpr int kWarp = 32;
 
+// Sum over `width` neighbouring lanes (a power of two, the same for the warp) in a fixed order;
+// every lane gets that of its own.
+__device__ __forceinline__ float lanes_sum(float v, int width) {
+  for (int distance = width / 2; distance > 0; distance /= 2)
+    v += __shfl_xor_sync(0xffffffffu, v, distance);
+  return v;
+}
+
 // Sum over the warp in a fixed order; every lane gets it.
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll
@@ -114,6 +122,11 @@ __device__ __forceinline__ uint4 take(const Wide16& w) {
 __device__ __forceinline__ void take(const Wide32& w, uint32_t (&out)[8]) {
   const uint32_t v[12] = {w.a.x, w.a.y, w.a.z, w.a.w, w.b.x, w.b.y,
                           w.b.z, w.b.w, w.c.x, w.c.y, w.c.z, w.c.w};
+  if (w.miss == 0) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) out[i] = v[i];
+    return;
+  }
   const bool two = w.miss & 8, one = w.miss & 4;
   uint32_t t[10], u[9];
 #pragma unroll

@@ -63,6 +63,19 @@ __device__ __forceinline__ uint32_t byte_of(uint32_t word, int i) {
   return word >> 8 * i & 255;
 }
 
+// Two neighbouring pieces of a block of 256 as two whole groups of 32, for formats that have more to
+// share than to unpack twice: unit m of a block is pieces 2 m and 2 m + 1, its groups begin at
+// first(2 m) and second(2 m). Such a format has UnitRaw, load_unit(block, m) and
+// unpack_unit(raw, m, unit) besides.
+struct Unit {
+  uint32_t w[16];  // group h: w[8 h .. 8 h + 7]
+  float scale[4];  // group h: scale[h]; with kPairs its halves' scale[2 h] and scale[2 h + 1]
+  float min[2];
+};
+
+template <class F>
+concept HasUnits = requires { typename F::UnitRaw; };
+
 // --- 32 elements ---
 
 struct SmallFormat {
@@ -215,9 +228,9 @@ struct NibbleFormat : LargeFormat {
   __host__ __device__ static constexpr int first(int j) { return 64 * (j / 2) + 16 * (j % 2); }
   __host__ __device__ static constexpr int second(int j) { return first(j) + 32; }
 
-  // head: d, dmin and 12 bytes of six-bit scales and mins.
-  __device__ static void scales(uint4 head, int j, Piece& p) {
-    const int c = j / 2;
+  // head: d, dmin and 12 bytes of six-bit scales and mins; c: which 64 elements.
+  template <class Part>
+  __device__ static void scales(uint4 head, int c, Part& p) {
     const int shift = 16 * (c & 1);
     const uint32_t a = head.y >> shift, b = head.z >> shift, both = head.w >> shift;
     uint32_t s, z;
@@ -236,6 +249,15 @@ struct NibbleFormat : LargeFormat {
   }
 };
 
+// 32 bytes of nibbles.
+__device__ __forceinline__ void take_nibbles(const uint32_t (&words)[8], Unit& u) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    u.w[i] = words[i] & 0x0f0f0f0f;
+    u.w[i + 8] = words[i] >> 4 & 0x0f0f0f0f;
+  }
+}
+
 struct Q4_K : NibbleFormat {
   static constexpr int kId = 12, kBytes = 144;
   struct Raw {
@@ -246,7 +268,21 @@ struct Q4_K : NibbleFormat {
   }
   __device__ static void unpack(const Raw& r, int j, const Grids*, Piece& p) {
     take_nibbles(take(r.qs), p);
-    scales(take(r.head), j, p);
+    scales(take(r.head), j / 2, p);
+  }
+
+  struct UnitRaw {
+    Wide16 head;
+    Wide32 qs;
+  };
+  __device__ static UnitRaw load_unit(const uint8_t* b, int m) {
+    return {load_16(b), load_32(b + 16 + 32 * m)};
+  }
+  __device__ static void unpack_unit(const UnitRaw& r, int m, Unit& u) {
+    uint32_t words[8];
+    take(r.qs, words);
+    take_nibbles(words, u);
+    scales(take(r.head), m, u);
   }
 };
 
@@ -269,7 +305,28 @@ struct Q5_K : NibbleFormat {
       p.w[i] |= (bits & 0x01010101) << 4;
       p.w[i + 4] |= (bits & 0x02020202) << 3;
     }
-    scales(take(r.head), j, p);
+    scales(take(r.head), j / 2, p);
+  }
+
+  struct UnitRaw {
+    Wide16 head;
+    Wide32 high, qs;
+  };
+  __device__ static UnitRaw load_unit(const uint8_t* b, int m) {
+    return {load_16(b), load_32(b + 16), load_32(b + 48 + 32 * m)};
+  }
+  __device__ static void unpack_unit(const UnitRaw& r, int m, Unit& u) {
+    uint32_t words[8];
+    take(r.qs, words);
+    take_nibbles(words, u);
+    take(r.high, words);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t bits = words[i] >> 2 * m;
+      u.w[i] |= (bits & 0x01010101) << 4;
+      u.w[i + 8] |= (bits & 0x02020202) << 3;
+    }
+    scales(take(r.head), m, u);
   }
 };
 
@@ -302,6 +359,40 @@ struct Q6_K : LargeFormat {
     const float d = half_bits(r.d);
     p.scale[0] = d * static_cast<float>(static_cast<int8_t>(r.scales & 255));
     p.scale[1] = d * static_cast<float>(static_cast<int8_t>(r.scales >> 8));
+  }
+
+  struct UnitRaw {
+    Wide32 low, high;
+    uint32_t first_scales, second_scales, d;
+  };
+  __device__ static UnitRaw load_unit(const uint8_t* b, int m) {
+    const int h = m / 2, part = m % 2;
+    const uint8_t* s = b + 192 + 8 * h + 2 * part;
+    return {load_32(b + 64 * h + 32 * part), load_32(b + 128 + 32 * h), load_2(s), load_2(s + 4),
+            load_2(b + 208)};
+  }
+  __device__ static void unpack_unit(const UnitRaw& r, int m, Unit& u) {
+    uint32_t words[8];
+    take(r.low, words);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      u.w[i] = words[i] & 0x0f0f0f0f;
+      u.w[i + 8] = words[i] >> 4 & 0x0f0f0f0f;
+    }
+    take(r.high, words);
+    const int shift = 2 * (m % 2);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t bits = words[i] >> shift;
+      u.w[i] |= (bits & 0x03030303) << 4;
+      u.w[i + 8] |= bits & 0x30303030;
+    }
+    const float d = half_bits(r.d);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      u.scale[h] = d * static_cast<float>(static_cast<int8_t>(byte_of(r.first_scales, h)));
+      u.scale[2 + h] = d * static_cast<float>(static_cast<int8_t>(byte_of(r.second_scales, h)));
+    }
   }
 };
 

@@ -70,9 +70,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   constexpr int kPieces = F::kElements / 32;
   constexpr int kTiles = kTileSlots / 8;
 
-  int which = jobs.count - 1;
-  while (which > 0 && static_cast<int>(blockIdx.x) < jobs.job[which].tile) --which;
-  const Job& job = jobs.job[which];
+  const Job& job = jobs.of_tile(static_cast<int>(blockIdx.x));
   const int fine = job.fine ? 1 : 0;
   const int slots = job.count << fine;
   const int slot_base = (static_cast<int>(blockIdx.x) - job.tile) * kTileSlots;
@@ -220,7 +218,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
       const int s = 8 * n + 2 * (lane % 4) + i % 2;
       if (row >= job.weight_rows || s >= here || (fine && i % 2)) continue;
       const float v = fine ? sum[n][i] + sum[n][i | 1] : sum[n][i];
-      float* out = job.out + int64_t{(slot_base + s) >> fine} * job.out_stride + row;
+      float* out = job.out + int64_t{(slot_base + s) >> fine} * job.weight_rows + row;
       *out = job.accumulate ? *out + v : v;
     }
   }

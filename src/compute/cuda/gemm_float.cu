@@ -44,9 +44,7 @@ __global__ void __launch_bounds__(kThreads)
     gemm_float_kernel(const __grid_constant__ Jobs jobs, const Acts x) {
   __shared__ __align__(16) uint16_t weights[2][kRows * kPitch];
   __shared__ __align__(16) uint16_t acts[2][kSlots * kPitch];
-  int which = jobs.count - 1;
-  while (which > 0 && static_cast<int>(blockIdx.x) < jobs.job[which].tile) --which;
-  const Job& job = jobs.job[which];
+  const Job& job = jobs.of_tile(static_cast<int>(blockIdx.x));
   const int slot_base = (static_cast<int>(blockIdx.x) - job.tile) * kSlots;
   const int row_base = blockIdx.y * kRows;
   if (row_base >= job.weight_rows || slot_base >= job.count) return;
@@ -122,7 +120,7 @@ __global__ void __launch_bounds__(kThreads)
       const int row = row_base + 16 * warp + lane / 4 + 8 * (i / 2);
       const int s = 8 * n + 2 * (lane % 4) + i % 2;
       if (row >= job.weight_rows || s >= here) continue;
-      float* out = job.out + int64_t{slot_base + s} * job.out_stride + row;
+      float* out = job.out + int64_t{slot_base + s} * job.weight_rows + row;
       *out = job.accumulate ? *out + sum[n][i] : sum[n][i];
     }
   }

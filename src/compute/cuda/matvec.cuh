@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix times a few vectors: bound by reading the weights. A warp takes two rows; its lanes
-// take pieces of 32 elements, multiply them as integers and add up in float32: first a lane's
-// pieces in order, then the lanes. An activation's result does not depend on the others.
+// Matrix times a few vectors: bound by reading the weights. A warp, or a part of it where rows are
+// short, takes two rows; its lanes take pieces of 32 or units of 64 elements, multiply them as
+// integers and add up in float32: first a lane's pieces in order, then the lanes. An activation's
+// result does not depend on the others.
 #pragma once
 
 #include "compute/cuda/formats.cuh"
@@ -52,19 +53,70 @@ __device__ __forceinline__ float piece_dot(const Piece& p, int j, const int8_t* 
   }
 }
 
+// Unit . activations, which begin at its first element.
+template <class F>
+__device__ __forceinline__ float unit_dot(const Unit& u, const int8_t* q, const ActGroup* groups) {
+  constexpr int kSecond = F::second(0) - F::first(0);
+  float result = 0;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const auto* from = reinterpret_cast<const uint4*>(q + h * kSecond);
+    const uint4 xa = __ldg(from), xb = __ldg(from + 1);
+    const int2 g = __ldg(reinterpret_cast<const int2*>(groups + h * kSecond / 32));
+    const uint32_t* w = u.w + 8 * h;
+    const int low = static_cast<int16_t>(g.y & 0xffff), high = g.y >> 16;
+    float v;
+    if constexpr (F::kPairs) {
+      static_assert(!F::kHasMin);
+      v = scaled<F>(dot_16(w, xa, 0), low, u.scale[2 * h], 0) +
+          scaled<F>(dot_16(w + 4, xb, 0), high, u.scale[2 * h + 1], 0);
+    } else {
+      v = scaled<F>(dot_16(w + 4, xb, dot_16(w, xa, 0)), low + high, u.scale[h], u.min[h]);
+    }
+    result += __int_as_float(g.x) * v;
+  }
+  return result;
+}
+
+// What a lane takes at once: a unit where the format has them, else a piece.
+template <class F>
+constexpr int kTake = HasUnits<F> ? 64 : 32;
+
+// Lanes of a row: short rows leave a part of the warp to others.
+template <class F>
+__host__ __device__ constexpr int lanes_of_row(int cols) {
+  const int parts = cols / kTake<F>;
+  return parts > 16 ? 32 : parts > 8 ? 16 : 8;
+}
+
+template <class F>
+struct Loaded {
+  typename F::Raw raw;
+  __device__ __forceinline__ void load(const uint8_t* block, int j) { raw = F::load(block, j); }
+};
+template <HasUnits F>
+struct Loaded<F> {
+  typename F::UnitRaw raw;
+  __device__ __forceinline__ void load(const uint8_t* block, int m) {
+    raw = F::load_unit(block, m);
+  }
+};
+
 template <class F, int kSlots>
-__global__ void __launch_bounds__(kMatvecWarps* kWarp)
+__global__ void __launch_bounds__(kMatvecWarps* kWarp, kSlots <= 2 ? 6 : kSlots <= 4 ? 5 : 4)
     matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
-  // Rows of a warp, and pieces of each that are asked for together.
+  // Rows of a lane, and parts of each that are asked for together.
   constexpr int kRows = kMatvecRows;
   constexpr int kAhead = kSlots == 1 && F::kElements == 32 ? 2 : 1;
-  constexpr int kPieces = F::kElements / 32;
+  constexpr int kParts = F::kElements / kTake<F>;  // of a block
   const Job& job = jobs.job[blockIdx.y];
-  const int lane = threadIdx.x % kWarp;
-  const int row = (blockIdx.x * kMatvecWarps + threadIdx.x / kWarp) * kRows;
-  const int fine = job.fine ? 1 : 0;
+  const int width = lanes_of_row<F>(jobs.cols);
+  const int lane = threadIdx.x % width;
+  const int row = (blockIdx.x * kMatvecWarps * kWarp + threadIdx.x) / width * kRows;
+  const int fine = job.fine;
   const int begin = blockIdx.z * (kSlots >> fine);  // of the job's activations
-  if (row >= job.weight_rows || begin >= job.count) return;
+  // Whole warps leave: the sums need all lanes of one.
+  if (row - threadIdx.x % kWarp / width * kRows >= job.weight_rows || begin >= job.count) return;
 
   const int8_t* q[kSlots];
   const ActGroup* groups[kSlots];
@@ -82,45 +134,61 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp)
     weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
 
   float sum[kRows][kSlots] = {};
-  const int pieces = jobs.cols / 32;
-  const int j = lane % kPieces;
-  for (int base = lane; base < pieces; base += kWarp * kAhead) {
-    typename F::Raw raw[kAhead][kRows];
+  const int parts = jobs.cols / kTake<F>;
+  const int j = lane % kParts;  // the same in all its blocks
+#pragma unroll 1
+  for (int base = lane; base < parts; base += width * kAhead) {
+    Loaded<F> loaded[kAhead][kRows];
 #pragma unroll
     for (int u = 0; u < kAhead; ++u) {
-      const int piece = base + kWarp * u;
-      if (piece >= pieces) continue;
+      const int part = base + width * u;
+      if (part >= parts) continue;
 #pragma unroll
       for (int r = 0; r < kRows; ++r)
-        raw[u][r] = F::load(weight[r] + static_cast<int64_t>(piece / kPieces) * F::kBytes, j);
+        loaded[u][r].load(weight[r] + static_cast<int64_t>(part / kParts) * F::kBytes, j);
     }
 #pragma unroll
     for (int u = 0; u < kAhead; ++u) {
-      const int piece = base + kWarp * u;
-      if (piece >= pieces) continue;
-      const int at = piece / kPieces * F::kElements;
+      const int part = base + width * u;
+      if (part >= parts) continue;
+      const int at = part / kParts * F::kElements;
+      // All rows before the first activation, so that those are read one after the other.
+      if constexpr (HasUnits<F>) {
+        Unit unit[kRows];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        Piece p;
-        F::unpack(raw[u][r], j, grids, p);
+        for (int r = 0; r < kRows; ++r) F::unpack_unit(loaded[u][r].raw, j, unit[r]);
+        const int first = at + F::first(2 * j);
 #pragma unroll
-        for (int s = 0; s < kSlots; ++s)
-          sum[r][s] += piece_dot<F>(p, j, q[s] + at, groups[s] + at / 32);
+        for (int s = 0; s < kSlots; ++s) {
+#pragma unroll
+          for (int r = 0; r < kRows; ++r)
+            sum[r][s] += unit_dot<F>(unit[r], q[s] + first, groups[s] + first / 32);
+        }
+      } else {
+        Piece piece[kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) F::unpack(loaded[u][r].raw, j, grids, piece[r]);
+#pragma unroll
+        for (int s = 0; s < kSlots; ++s) {
+#pragma unroll
+          for (int r = 0; r < kRows; ++r)
+            sum[r][s] += piece_dot<F>(piece[r], j, q[s] + at, groups[s] + at / 32);
+        }
       }
     }
   }
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-    for (int s = 0; s < kSlots; ++s) sum[r][s] = warp_sum(sum[r][s]);
-    if (row + r >= job.weight_rows) break;
+    for (int s = 0; s < kSlots; ++s) sum[r][s] = lanes_sum(sum[r][s], width);
+    if (row + r >= job.weight_rows) continue;
 #pragma unroll
     for (int s = 0; s < kSlots; ++s) {
       const int i = begin + (s >> fine);
       if (lane != s || i >= job.count || (s & fine)) continue;
       float v = sum[r][s];
-      if (s + 1 < kSlots && fine) v += sum[r][s + 1 < kSlots ? s + 1 : s];
-      float* out = job.out + int64_t{i} * job.out_stride + row + r;
+      if (fine) v += sum[r][s + 1 < kSlots ? s + 1 : s];
+      float* out = job.out + int64_t{i} * job.weight_rows + row + r;
       *out = job.accumulate ? *out + v : v;
     }
   }
@@ -131,8 +199,9 @@ int32_t matvec(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slo
   int rows = 0;
   for (int i = 0; i < jobs.count; ++i)
     rows = rows < jobs.job[i].weight_rows ? jobs.job[i].weight_rows : rows;
+  const int block_rows = kMatvecWarps * kWarp / lanes_of_row<F>(jobs.cols) * kMatvecRows;
   const auto launch = [&](auto kernel, int at_once) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(rows, kMatvecWarps * kMatvecRows)),
+    const dim3 grid(static_cast<unsigned>(ceil_div(rows, block_rows)),
                     static_cast<unsigned>(jobs.count),
                     static_cast<unsigned>(ceil_div(slots, at_once)));
     kernel<<<grid, kMatvecWarps * kWarp, 0, backend->stream>>>(jobs, x, backend->grids);

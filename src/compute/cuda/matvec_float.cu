@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     for (int s = 0; s < kSlots; ++s) {
       const float v = warp_sum(sum[r][s]);
       if (lane != s || begin + s >= job.count || row + r >= job.weight_rows) continue;
-      float* out = job.out + int64_t{begin + s} * job.out_stride + row + r;
+      float* out = job.out + int64_t{begin + s} * job.weight_rows + row + r;
       *out = job.accumulate ? *out + v : v;
     }
   }

@@ -104,9 +104,9 @@ int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t 
     list[static_cast<size_t>(i)] = {p.weight.type, p.weight.cols,
                                     Job{static_cast<const uint8_t*>(p.weight.data), p.out, nullptr,
                                         0, static_cast<int32_t>(rows),
-                                        static_cast<int32_t>(p.weight.rows),
-                                        static_cast<int32_t>(p.weight.rows), p.accumulate,
-                                        is_float ? 0 : p.fine, 0}};
+                                        static_cast<int32_t>(p.weight.rows), 0,
+                                        static_cast<int16_t>(p.accumulate != 0),
+                                        static_cast<int16_t>(!is_float && p.fine)}};
   }
   Acts acts;
   acts.floats = x;
@@ -139,7 +139,7 @@ int32_t multiply_float(sluice_backend* backend, const float* x, int64_t rows, in
   jobs.count = 1;
   jobs.cols = static_cast<int32_t>(dim);
   jobs.job[0] = Job{data, out, nullptr, 0, static_cast<int32_t>(rows),
-                    static_cast<int32_t>(weight.rows), static_cast<int32_t>(weight.rows), 0, 0, 0};
+                    static_cast<int32_t>(weight.rows), 0, 0, 0};
   Acts acts;
   acts.floats = x;
   acts.dim = dim;

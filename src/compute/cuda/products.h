@@ -29,7 +29,7 @@ constexpr int64_t act_stride(int64_t dim) {
 }
 
 // One weight and the rows of x it is applied to:
-// out[i * out_stride + w] (+)= weight row w . x row (rows ? rows[i] : first + i), i < count.
+// out[i * weight_rows + w] (+)= weight row w . x row (rows ? rows[i] : first + i), i < count.
 struct Job {
   const uint8_t* weight;
   float* out;
@@ -37,19 +37,34 @@ struct Job {
   int32_t first;
   int32_t count;
   int32_t weight_rows;
-  int32_t out_stride;
-  int32_t accumulate;
-  int32_t fine;
   int32_t tile;  // of the kernel's tiles of activations, this job's first
+  int16_t accumulate;
+  int16_t fine;
 };
 
-constexpr int kJobs = 32;  // per launch: they travel as kernel arguments
+constexpr int kJobs = 80;  // per launch: they travel as kernel arguments, of which there are 4 KiB
 struct Jobs {
   Job job[kJobs];
   int32_t count;
   int32_t cols;
   int64_t row_bytes;
+
+#if defined(__CUDACC__)
+  // The job that has the tile.
+  __device__ const Job& of_tile(int tile) const {
+    int low = 0, high = count - 1;
+    while (low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (tile < job[middle].tile)
+        high = middle - 1;
+      else
+        low = middle;
+    }
+    return job[low];
+  }
+#endif
 };
+static_assert(sizeof(Jobs) + sizeof(Acts) + 16 <= 4096);
 
 // Quantises rows of x (in place of x: silu(x) * up when `up` is given). Sets q, groups, stride and
 // copies of `acts`.
