@@ -8,37 +8,61 @@
 namespace sluice::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kMaxHeadDim;
 constexpr int64_t kFewRows = 8;  // of a span: what decoding and speculation bring
 // Of a few rows' context. Segments follow from the cache's size, not from the batch, so that a
 // row's bits do not depend on what else is in it.
-constexpr int64_t kSegment = 128, kMostSegments = 128;
-constexpr int64_t kTile = 64;
+constexpr int64_t kSegment = 128;
+constexpr int64_t kTile = 64;  // of attend_tiles
 constexpr float kLog2E = 1.44269504088896341f;
 
-// One block per row and head adds the parts in the order of the segments.
+// One block per row and head adds the parts that attend_tiles left. Threads that share an element
+// take every few segments each; their sums are added in order.
 __global__ __launch_bounds__(kThreads) void combine(const __grid_constant__ AttentionSpans a) {
+  __shared__ float weights[kMostSegments];
+  __shared__ float sums[kMostSegments];
+  __shared__ float shares[kThreads];
   const sluice_span& span = a.spans.span[blockIdx.z];
-  const int64_t row = blockIdx.x, dim = span.kv.head_dim;
+  const int64_t row = blockIdx.x;
   if (row >= span.rows) return;
-  const int64_t segments = (span.position + row) / a.segment + 1;
+  const int dim = span.kv.head_dim, thread = static_cast<int>(threadIdx.x);
+  const auto segments = static_cast<int>((span.position + row) / a.segment + 1);
   if (segments == 1) return;  // written by the segment itself
   const int64_t vector = (span.first_row + row) * a.heads + blockIdx.y;
   const int64_t first = first_part_of(a, static_cast<int>(blockIdx.z), vector);
-  const float2* statistics = a.statistics + first;
   const float* parts = a.parts + first * dim;
-  float largest = -INFINITY;
-  for (int64_t s = 0; s < segments; ++s) largest = fmaxf(largest, statistics[s].x);
-  float total = 0;
-  for (int64_t s = 0; s < segments; ++s)
-    total += rescale(statistics[s].x, largest) * statistics[s].y;
-  for (int64_t i = threadIdx.x; i < dim; i += kThreads) {
-    float sum = 0;
-#pragma unroll 8
-    for (int64_t s = 0; s < segments; ++s)
-      sum += rescale(statistics[s].x, largest) * parts[s * dim + i];
-    a.out[vector * dim + i] = sum / total;
+  if (thread < segments) {
+    const float2 found = a.statistics[first + thread];
+    weights[thread] = found.x;
+    sums[thread] = found.y;
   }
+  __syncthreads();
+  float largest = -INFINITY;
+  for (int s = thread % kWarp; s < segments; s += kWarp) largest = fmaxf(largest, weights[s]);
+  largest = warp_max(largest);
+  __syncthreads();
+  if (thread < segments) {
+    weights[thread] = rescale(weights[thread], largest);
+    sums[thread] *= weights[thread];
+  }
+  __syncthreads();
+  float total = 0;
+  for (int s = thread % kWarp; s < segments; s += kWarp) total += sums[s];
+  total = warp_sum(total);
+
+  const int groups = kThreads / dim, group = thread / dim;
+  float share = 0;
+  if (group < groups) {
+#pragma unroll 8
+    for (int s = group; s < segments; s += groups)
+      share += weights[s] * parts[int64_t{s} * dim + thread % dim];
+  }
+  shares[thread] = share;
+  __syncthreads();
+  if (thread >= dim) return;
+  float sum = 0;
+  for (int g = 0; g < groups; ++g) sum += shares[g * dim + thread];
+  a.out[vector * dim + thread] = sum / total;
 }
 
 // Spans that one launch can treat: they differ in their rows and caches, not in the form.
@@ -64,8 +88,8 @@ Form form_of(const sluice_backend& backend, const sluice_span& span, int64_t hea
   if (!tiles) return {false, kv.head_dim, kv.kv_heads, end};
   // A short prompt behind a long context: too few blocks for the device unless that is cut.
   const int64_t blocks = ceil_div(span.rows * (heads / kv.kv_heads), kTile) * kv.kv_heads;
-  const int64_t cuts =
-      std::clamp(2 * backend.multiprocessors / blocks, int64_t{1}, ceil_div(end, 8 * kTile));
+  const int64_t most = std::min(ceil_div(end, 8 * kTile), kMostSegments);
+  const int64_t cuts = std::clamp(2 * backend.multiprocessors / blocks, int64_t{1}, most);
   return {true, kv.head_dim, kv.kv_heads,
           cuts == 1 ? end : ceil_div(ceil_div(end, cuts), kTile) * kTile};
 }
@@ -107,7 +131,7 @@ int32_t attend(sluice_backend* backend, AttentionSpans& a, const Form& form) {
     a.statistics = reinterpret_cast<float2*>(memory + parts * form.head_dim);
   }
   SLUICE_STEP(form.tiles ? attend_tiles(backend, a) : attend_vectors(backend, a));
-  if (a.segments == 1) return 0;
+  if (a.segments == 1 || !form.tiles) return 0;
   const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(a.heads),
                   static_cast<unsigned>(a.count));
   combine<<<grid, kThreads, 0, backend->stream>>>(a);

@@ -2,7 +2,7 @@
 // What the two forms of attention share. A query vector is a row and a head; the heads that share a
 // kv head are treated together, as query q = row * group + head in the group. Where a context is
 // cut into segments, each gives a part: an output that is not yet divided, the largest score and
-// the sum of the exponentials (to base 2, of scores times log2 e). combine() adds them in order.
+// the sum of the exponentials (to base 2, of scores times log2 e). They are added in order.
 #pragma once
 
 #include "compute/cuda/cache.cuh"
@@ -12,6 +12,7 @@
 namespace sluice::cuda {
 
 constexpr int kMaxHeadDim = 512;
+constexpr int64_t kMostSegments = 128;
 
 struct AttentionSpans {
   SpanList<sluice_span> spans;
@@ -26,6 +27,7 @@ struct AttentionSpans {
   float* parts;                          // [rows, heads, segments, head_dim]
   float2* statistics;                    // [rows, heads, segments]: largest score, sum
   int32_t rows_before[kSpansPerLaunch];  // of the spans before this one
+  uint32_t* counters;                    // of attend_vectors: blocks that are done
 
   __device__ int64_t group(const sluice_span& span) const { return heads / span.kv.kv_heads; }
 };
@@ -58,10 +60,11 @@ __device__ __forceinline__ float rescale(float from, float to) {
 }
 
 // Launches over all spans of `a`, whose segment, segments, parts and statistics are set.
-// For a few rows: float32 arithmetic, any type of cache, head_dim a multiple of 8.
-int32_t attend_vectors(sluice_backend* backend, const AttentionSpans& a);
-// For many: tensor cores in fp16 with float32 sums. Head dimensions of 128 and 256, caches of at
-// most 16 bits.
+// For a few rows: float32 arithmetic, any type of cache, head_dim a multiple of 8. Adds the parts
+// itself.
+int32_t attend_vectors(sluice_backend* backend, AttentionSpans& a);
+// For many, leaving the parts to combine(): tensor cores in fp16 with float32 sums. Head dimensions
+// of 128 and 256, caches of at most 16 bits.
 int32_t attend_tiles(sluice_backend* backend, const AttentionSpans& a);
 
 }  // namespace sluice::cuda

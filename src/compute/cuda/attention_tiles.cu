@@ -6,6 +6,7 @@
 // not see add nothing.
 #include <algorithm>
 
+#include "compute/cuda/async.cuh"
 #include "compute/cuda/attention.cuh"
 
 namespace sluice::cuda {
@@ -16,10 +17,6 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kQueries = 16 * kWarps;
 
 // --- pieces of inline assembly ---
-
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
 
 // Four 8 x 8 matrices of halves; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void load_matrices(uint32_t (&m)[4], uint32_t address) {
@@ -56,29 +53,6 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[
 #endif
 }
 
-// 16 bytes from global to shared memory beside the computation; zeros where `from` is nullptr.
-__device__ __forceinline__ void copy_16(void* to, const void* from) {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-               "l"(from ? from : to), "r"(from ? 16 : 0)
-               : "memory");
-#else
-  *static_cast<uint4*>(to) = from ? *static_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-#endif
-}
-__device__ __forceinline__ void end_group_of_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-// Until at most kPending of this thread's groups are under way.
-template <int kPending>
-__device__ __forceinline__ void wait_for_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-#endif
-}
-
 __device__ __forceinline__ uint32_t pack_halves(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
@@ -103,8 +77,8 @@ __device__ __forceinline__ __half* chunk_at(__half* tile, int row, int chunk) {
   return tile + row * kDim + ((chunk ^ (row % 8)) * 8);
 }
 
-// Positions [first, first + kRows) of a cache; zeros from `end` on. With kHalf the copies are still
-// under way on return.
+// Positions [first, first + kRows) of a cache; what is behind `end` is not seen. With kHalf the
+// copies are still under way on return.
 template <int kDim, int kRows, bool kHalf>
 __device__ __forceinline__ void load_tile(const sluice_kv& kv, bool is_value, int64_t kv_head,
                                           int64_t first, int64_t end, __half* tile) {
@@ -112,17 +86,31 @@ __device__ __forceinline__ void load_tile(const sluice_kv& kv, bool is_value, in
   const uint32_t type = is_value ? kv.value_type : kv.key_type;
   const uint8_t* rows = cache_row(kv, is_value, kv_head, first);
   const int64_t row_bytes = kHalf ? kDim * 2 : cache_row_bytes(type, kDim);
-#pragma unroll(kHalf ? 8 : 1)
-  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool inside = first + row < end;
-    __half* to = chunk_at<kDim>(tile, row, chunk);
-    if constexpr (kHalf) {
-      copy_16(to, inside ? rows + row * row_bytes + chunk * 16 : nullptr);
-    } else {
-      float x[8] = {};
-      if (inside) load_8_elements(rows + row * row_bytes, type, chunk * 8, x);
-      *reinterpret_cast<uint4*>(to) = pack_chunk(x);
+  if constexpr (kHalf) {
+#pragma unroll 8
+    for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+      const int row = i / kChunks, chunk = i % kChunks;
+      const bool inside = first + row < end;
+      copy_16(chunk_at<kDim>(tile, row, chunk),
+              inside ? rows + row * row_bytes + chunk * 16 : nullptr);
+    }
+  } else {
+    // A thread keeps to one chunk and takes several rows at a time; those behind the end are read
+    // as the last, and no query sees them.
+    constexpr int kStep = kThreads / kChunks, kAtOnce = 4;
+    static_assert(kThreads % kChunks == 0 && kRows % (kStep * kAtOnce) == 0);
+    const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+    const int last = static_cast<int>(min(int64_t{kRows}, end - first)) - 1;
+#pragma unroll 1
+    for (int row = static_cast<int>(threadIdx.x) / kChunks; row < kRows; row += kStep * kAtOnce) {
+      const uint8_t* from[kAtOnce];
+      float x[kAtOnce][8];
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n) from[n] = rows + min(row + n * kStep, last) * row_bytes;
+      load_elements(from, type, chunk * 8, x);
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n)
+        *reinterpret_cast<uint4*>(chunk_at<kDim>(tile, row + n * kStep, chunk)) = pack_chunk(x[n]);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compute/cuda/attention.cuh"
+#include "compute/cuda/last_block.cuh"
 
 namespace sluice::cuda {
 namespace {
@@ -14,50 +15,52 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kTile = kWarp;  // positions
 
-// kLanes lanes hold one row of the cache, kParts times 8 elements each.
-template <int kLanes, int kParts, bool kHalf>
-struct RowLoader {
+// kCount rows of the cache, each held by kLanes lanes with kParts times 8 elements: as they come
+// from memory where they are F16 (kHalf), so that the wait for them is where they are used.
+template <int kLanes, int kParts, bool kHalf, int kCount>
+struct FetchedRows {
   static constexpr int kElements = 8 * kParts;
+  uint4 words[kHalf ? kParts : 1][kCount];
+  float floats[kHalf ? 1 : kParts][kCount][8];
 
   // Elements of part j start here.
   static __device__ __forceinline__ int element(int lane, int j) {
     return (j * kLanes + lane % kLanes) * 8;
   }
 
-  // The raw row is fetched first, so that several can be on their way.
-  struct Raw {
-    uint4 words[kHalf ? kParts : 1];
-    const uint8_t* row;
-  };
-  static __device__ __forceinline__ Raw fetch(const uint8_t* row, int lane) {
-    Raw raw;
-    raw.row = row;
-    if constexpr (kHalf) {
-#pragma unroll
-      for (int j = 0; j < kParts; ++j)
-        raw.words[j] = row ? *reinterpret_cast<const uint4*>(row + 2 * element(lane, j))
-                           : make_uint4(0, 0, 0, 0);
-    }
-    return raw;
-  }
-  static __device__ __forceinline__ void decode(const Raw& raw, uint32_t type, int lane, int dim,
-                                                float (&x)[kElements]) {
+  __device__ __forceinline__ void fetch(const uint8_t* const (&rows)[kCount], uint32_t type,
+                                        int lane, int dim) {
 #pragma unroll
     for (int j = 0; j < kParts; ++j) {
-      float values[8] = {};
-      if constexpr (kHalf)
-        halves_to_floats(raw.words[j], values);
-      else if (raw.row && element(lane, j) < dim)
-        load_8_elements(raw.row, type, element(lane, j), values);
+      if constexpr (kHalf) {
+#pragma unroll
+        for (int r = 0; r < kCount; ++r)
+          words[j][r] = *reinterpret_cast<const uint4*>(rows[r] + 2 * element(lane, j));
+      } else {
+        // Lanes behind the row's end read its beginning; their queries are zero.
+        load_elements(rows, type, element(lane, j) < dim ? element(lane, j) : 0, floats[j]);
+      }
+    }
+  }
+  __device__ __forceinline__ void get(int row, float (&x)[kElements]) const {
+#pragma unroll
+    for (int j = 0; j < kParts; ++j) {
+      float values[8];
+      if constexpr (kHalf) {
+        halves_to_floats(words[j][row], values);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) values[i] = floats[j][row][i];
+      }
 #pragma unroll
       for (int i = 0; i < 8; ++i) x[8 * j + i] = values[i];
     }
   }
 };
 
-// Adds each of kCount values over groups of kLanes lanes; every stage halves the values that a lane
-// still carries while it can. What is left in values[i] belongs to index `first` + i, i <
-// max(1, kCount / kLanes). Additions come in the same order for every index and any kCount.
+// Adds each of kCount values, at most kLanes, over groups of kLanes lanes; every stage halves the
+// values that a lane still carries while it can. values[0] is left with the sum of the returned
+// index. Additions come in the same order for every index and any kCount.
 template <int kLanes, int kCount>
 __device__ __forceinline__ int spread_sums(float (&values)[kCount], int lane) {
   int first = 0;
@@ -82,16 +85,64 @@ __device__ __forceinline__ int spread_sums(float (&values)[kCount], int lane) {
   return first;
 }
 
-// Queries and kv head blockIdx.x, segment blockIdx.y of the context of span blockIdx.z. kHalf: both
-// caches are F16 with aligned rows, and kLanes * 8 * kParts = head_dim.
+// The parts of all segments of up to kQueries queries, added in order by one block. parts[n] and
+// statistics[n]: of query n, of whose segments there are `segments[n]`, or 0: it has no parts.
+template <int kQueries>
+__device__ __forceinline__ void add_segments(const float* const (&parts)[kQueries],
+                                             const float2* const (&statistics)[kQueries],
+                                             const int (&segments)[kQueries], int dim,
+                                             float* const (&out)[kQueries]) {
+  __shared__ float weights[kQueries][kMostSegments];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  constexpr int kPerLane = kMostSegments / kWarp;
+  int most_segments = 0;
+#pragma unroll
+  for (int n = 0; n < kQueries; ++n) {
+    most_segments = max(most_segments, segments[n]);
+    if (n % kWarps != warp) continue;  // one warp per query
+    float2 found[kPerLane];
+    float largest = -INFINITY, total = 0;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int s = i * kWarp + lane;
+      found[i] = s < segments[n] ? __ldcg(statistics[n] + s) : make_float2(-INFINITY, 0.0f);
+      largest = fmaxf(largest, found[i].x);
+    }
+    largest = warp_max(largest);
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      found[i].x = rescale(found[i].x, largest);
+      total += found[i].x * found[i].y;
+    }
+    total = warp_sum(total);
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) weights[n][i * kWarp + lane] = found[i].x / total;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < dim; i += kThreads) {
+    float sum[kQueries] = {};
+#pragma unroll 4
+    for (int s = 0; s < most_segments; ++s)
+#pragma unroll
+      for (int n = 0; n < kQueries; ++n)
+        if (s < segments[n]) sum[n] += weights[n][s] * __ldcg(parts[n] + int64_t{s} * dim + i);
+#pragma unroll
+    for (int n = 0; n < kQueries; ++n)
+      if (segments[n] > 0) out[n][i] = sum[n];
+  }
+}
+
+// Queries and kv head blockIdx.x, segment blockIdx.y of the context of span blockIdx.z. kHalf:
+// both caches are F16 with aligned rows, and kLanes * 8 * kParts = head_dim.
 template <int kLanes, int kParts, int kQueries, bool kHalf>
 __global__ __launch_bounds__(kThreads) void attend_segment(
     const __grid_constant__ AttentionSpans a) {
-  using Loader = RowLoader<kLanes, kParts, kHalf>;
-  constexpr int kElements = Loader::kElements;
-  constexpr int kAtOnce = kWarp / kLanes;  // positions
-  constexpr int kFetched = kHalf && kParts == 1 ? 4 : 1;
-  static_assert(kTile % (kAtOnce * kFetched) == 0);
+  constexpr int kAtOnce = kWarp / kLanes;  // positions side by side
+  constexpr int kFetched = kParts > 1 ? 2 : kHalf ? 8 : 4;
+  constexpr int kStep = kAtOnce * kFetched;
+  static_assert(kTile % kStep == 0);
+  using Fetched = FetchedRows<kLanes, kParts, kHalf, kFetched>;
+  constexpr int kElements = Fetched::kElements;
   __shared__ float scores[kWarps][kQueries][kTile + 1];
   __shared__ float merged[kQueries][kLanes * kElements];
   __shared__ float2 statistics[kWarps][kQueries];
@@ -120,7 +171,7 @@ __global__ __launch_bounds__(kThreads) void attend_segment(
     for (int j = 0; j < kParts; ++j)
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        const int element = Loader::element(lane, j) + i;
+        const int element = Fetched::element(lane, j) + i;
         query[n][8 * j + i] = element < dim ? from[element] * a.scale : 0.0f;
       }
   }
@@ -135,26 +186,26 @@ __global__ __launch_bounds__(kThreads) void attend_segment(
   const uint8_t* values = cache_row(kv, true, kv_head, 0);
   const int64_t key_bytes = kHalf ? kLanes * kElements * 2 : cache_row_bytes(kv.key_type, dim);
   const int64_t value_bytes = kHalf ? kLanes * kElements * 2 : cache_row_bytes(kv.value_type, dim);
-  // A row of the cache, or none.
-  const auto key_at = [&](int64_t position) {
-    return position < end ? keys + position * key_bytes : nullptr;
-  };
-  const auto value_at = [&](int64_t position) {
-    return position < end ? values + position * value_bytes : nullptr;
+  const int mine = lane / kLanes;
+  // Positions behind the end are read as the last one: no query sees them.
+  const auto fetch = [&](Fetched& to, const uint8_t* base, int64_t bytes, uint32_t type,
+                         int64_t position) {
+    const uint8_t* rows[kFetched];
+#pragma unroll
+    for (int f = 0; f < kFetched; ++f)
+      rows[f] = base + min(position + f * kAtOnce + mine, end - 1) * bytes;
+    to.fetch(rows, type, lane, dim);
   };
 
   for (int64_t tile = begin + warp * kTile; tile < end; tile += kWarps * kTile) {
-    const int mine = lane / kLanes;
+    Fetched fetched;
 #pragma unroll 1
-    for (int step = 0; step < kTile; step += kAtOnce * kFetched) {
-      typename Loader::Raw raw[kFetched];
-#pragma unroll
-      for (int f = 0; f < kFetched; ++f)
-        raw[f] = Loader::fetch(key_at(tile + step + f * kAtOnce + mine), lane);
+    for (int step = 0; step < kTile; step += kStep) {
+      fetch(fetched, keys, key_bytes, kv.key_type, tile + step);
 #pragma unroll
       for (int f = 0; f < kFetched; ++f) {
         float key[kElements], found[kQueries];
-        Loader::decode(raw[f], kv.key_type, lane, dim, key);
+        fetched.get(f, key);
 #pragma unroll
         for (int n = 0; n < kQueries; ++n) {
           found[n] = 0;
@@ -162,15 +213,12 @@ __global__ __launch_bounds__(kThreads) void attend_segment(
           for (int i = 0; i < kElements; ++i) found[n] += query[n][i] * key[i];
         }
         const int first = spread_sums<kLanes, kQueries>(found, lane);
-        constexpr int kKept = kQueries > kLanes ? kQueries / kLanes : 1;
-        // With fewer queries than lanes several lanes hold the same sum.
-        if (kQueries >= kLanes || lane % kLanes < kQueries) {
-#pragma unroll
-          for (int i = 0; i < kKept; ++i)
-            scores[warp][first + i][step + f * kAtOnce + mine] = found[i];
-        }
+        // Each lane is left with one sum, of which several lanes have the same.
+        if (lane % kLanes < kQueries) scores[warp][first][step + f * kAtOnce + mine] = found[0];
       }
     }
+    // On their way during the softmax.
+    if constexpr (kHalf) fetch(fetched, values, value_bytes, kv.value_type, tile);
     __syncwarp();
     // One position a lane.
     const int64_t position = tile + lane;
@@ -189,15 +237,12 @@ __global__ __launch_bounds__(kThreads) void attend_segment(
     }
     __syncwarp();
 #pragma unroll 1
-    for (int step = 0; step < kTile; step += kAtOnce * kFetched) {
-      typename Loader::Raw raw[kFetched];
-#pragma unroll
-      for (int f = 0; f < kFetched; ++f)
-        raw[f] = Loader::fetch(value_at(tile + step + f * kAtOnce + mine), lane);
+    for (int step = 0; step < kTile; step += kStep) {
+      if (!kHalf || step > 0) fetch(fetched, values, value_bytes, kv.value_type, tile + step);
 #pragma unroll
       for (int f = 0; f < kFetched; ++f) {
         float value[kElements];
-        Loader::decode(raw[f], kv.value_type, lane, dim, value);
+        fetched.get(f, value);
 #pragma unroll
         for (int n = 0; n < kQueries; ++n) {
           const float weight = scores[warp][n][step + f * kAtOnce + mine];
@@ -240,30 +285,45 @@ __global__ __launch_bounds__(kThreads) void attend_segment(
         const float shrink = rescale(largest[n], most[n]);
 #pragma unroll
         for (int i = 0; i < kElements; ++i) {
-          float& to = merged[n][Loader::element(lane, i / 8) + i % 8];
+          float& to = merged[n][Fetched::element(lane, i / 8) + i % 8];
           to = (w == 0 ? 0.0f : to) + shrink * out[n][i];
         }
       }
     }
     __syncthreads();
   }
+  const float* all_parts[kQueries] = {};
+  const float2* all_statistics[kQueries] = {};
+  float* outputs[kQueries];
+  int segments[kQueries];
 #pragma unroll
   for (int n = 0; n < kQueries; ++n) {
-    if (n >= count || begin > own[n]) continue;
-    const int64_t vector = vector_of(a, span, kv_head, first_query + n);
-    if (own[n] < a.segment) {  // all there is
-      for (int i = threadIdx.x; i < dim; i += kThreads)
-        a.out[vector * dim + i] = merged[n][i] / total[n];
+    const int64_t vector = vector_of(a, span, kv_head, first_query + min(n, count - 1));
+    outputs[n] = a.out + vector * dim;
+    segments[n] = 0;
+    if (n >= count) continue;
+    if (own[n] < a.segment) {  // this is all there is
+      if (begin == 0)
+        for (int i = threadIdx.x; i < dim; i += kThreads) outputs[n][i] = merged[n][i] / total[n];
       continue;
     }
-    const int64_t part = first_part_of(a, static_cast<int>(blockIdx.z), vector) + blockIdx.y;
+    segments[n] = static_cast<int>(own[n] / a.segment) + 1;
+    const int64_t first = first_part_of(a, static_cast<int>(blockIdx.z), vector);
+    all_parts[n] = a.parts + first * dim;
+    all_statistics[n] = a.statistics + first;
+    if (begin > own[n]) continue;
+    const int64_t part = first + blockIdx.y;
     for (int i = threadIdx.x; i < dim; i += kThreads) a.parts[part * dim + i] = merged[n][i];
     if (threadIdx.x == 0) a.statistics[part] = make_float2(most[n], total[n]);
   }
+  if (last_own < a.segment) return;
+  const auto blocks = static_cast<uint32_t>(last_own / a.segment + 1);
+  if (is_last_block(a.counters + blockIdx.z * gridDim.x + blockIdx.x, blocks))
+    add_segments<kQueries>(all_parts, all_statistics, segments, dim, outputs);
 }
 
 template <int kLanes, int kParts, int kQueries, bool kHalf>
-void launch(cudaStream_t stream, const AttentionSpans& a) {
+int32_t launch(sluice_backend* backend, AttentionSpans& a) {
   int64_t blocks = 0;
   for (int32_t s = 0; s < a.count; ++s) {
     const sluice_span& span = a.spans.span[s];
@@ -272,23 +332,25 @@ void launch(cudaStream_t stream, const AttentionSpans& a) {
   }
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(a.segments),
                   static_cast<unsigned>(a.count));
-  attend_segment<kLanes, kParts, kQueries, kHalf><<<grid, kThreads, 0, stream>>>(a);
+  if (a.segments > 1) {
+    a.counters = backend->counters.reserve(backend, blocks * a.count);
+    if (!a.counters) return 1;
+  }
+  attend_segment<kLanes, kParts, kQueries, kHalf><<<grid, kThreads, 0, backend->stream>>>(a);
+  return backend->launched("attention");
 }
 
-// Few: no span has more than two queries for a kv head.
+// Single: no span has more than one query for a kv head.
 template <int kLanes, bool kHalf>
-void launch_for(cudaStream_t stream, const AttentionSpans& a, bool few) {
-  if (few)
-    launch<kLanes, 1, 2, kHalf>(stream, a);
-  else
-    launch<kLanes, 1, 8, kHalf>(stream, a);
+int32_t launch_for(sluice_backend* backend, AttentionSpans& a, bool single) {
+  return single ? launch<kLanes, 1, 1, kHalf>(backend, a) : launch<kLanes, 1, 4, kHalf>(backend, a);
 }
 
 }  // namespace
 
-int32_t attend_vectors(sluice_backend* backend, const AttentionSpans& a) {
+int32_t attend_vectors(sluice_backend* backend, AttentionSpans& a) {
   const int64_t dim = a.spans.span[0].kv.head_dim;
-  bool half = dim == 128 || dim == 256, few = true;
+  bool half = dim == 128 || dim == 256, single = true;
   for (int32_t s = 0; s < a.count; ++s) {
     const sluice_span& span = a.spans.span[s];
     for (const bool is_value : {false, true}) {
@@ -297,21 +359,14 @@ int32_t attend_vectors(sluice_backend* backend, const AttentionSpans& a) {
       half &=
           type == static_cast<uint32_t>(Type::kF16) && reinterpret_cast<uintptr_t>(base) % 16 == 0;
     }
-    few &= span.rows * (a.heads / span.kv.kv_heads) <= 2;
+    single &= span.rows * (a.heads / span.kv.kv_heads) == 1;
   }
-  if (dim == 128 && half)
-    launch_for<16, true>(backend->stream, a, few);
-  else if (dim == 256 && half)
-    launch_for<32, true>(backend->stream, a, few);
-  else if (dim <= 64)
-    launch_for<8, false>(backend->stream, a, few);
-  else if (dim <= 128)
-    launch_for<16, false>(backend->stream, a, few);
-  else if (dim <= 256)
-    launch_for<32, false>(backend->stream, a, few);
-  else
-    launch<32, 2, 2, false>(backend->stream, a);
-  return backend->launched("attention");
+  if (dim == 128 && half) return launch_for<16, true>(backend, a, single);
+  if (dim == 256 && half) return launch_for<32, true>(backend, a, single);
+  if (dim <= 64) return launch_for<8, false>(backend, a, single);
+  if (dim <= 128) return launch_for<16, false>(backend, a, single);
+  if (dim <= 256) return launch_for<32, false>(backend, a, single);
+  return launch<32, 2, 2, false>(backend, a);
 }
 
 }  // namespace sluice::cuda

@@ -63,11 +63,25 @@ __device__ __forceinline__ void load_even(const uint8_t* p, uint32_t (&words)[N 
     words[i] = halves[2 * i] | static_cast<uint32_t>(halves[2 * i + 1]) << 16;
 }
 
-__device__ __forceinline__ uint4 load_row_16(const uint8_t* p) {
-  if (reinterpret_cast<uintptr_t>(p) % 16 == 0) return *reinterpret_cast<const uint4*>(p);
-  uint32_t words[4];
-  load_even<16>(p, words);
-  return make_uint4(words[0], words[1], words[2], words[3]);
+// 16 bytes at the same offset of several rows.
+template <int kRows>
+__device__ __forceinline__ void load_16_of_rows(const uint8_t* const (&rows)[kRows], int offset,
+                                                uint4 (&bits)[kRows]) {
+  bool aligned = true;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r)
+    aligned &= (reinterpret_cast<uintptr_t>(rows[r]) + static_cast<uintptr_t>(offset)) % 16 == 0;
+  if (aligned) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) bits[r] = *reinterpret_cast<const uint4*>(rows[r] + offset);
+    return;
+  }
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    uint32_t words[4];
+    load_even<16>(rows[r] + offset, words);
+    bits[r] = make_uint4(words[0], words[1], words[2], words[3]);
+  }
 }
 
 __device__ __forceinline__ void halves_to_floats(const uint4& bits, float (&x)[8]) {
@@ -92,81 +106,99 @@ __device__ __forceinline__ int byte_of(const uint2& bytes, int i) {
   return static_cast<int>((i < 4 ? bytes.x >> (8 * i) : bytes.y >> (8 * i - 32)) & 0xff);
 }
 
-// Elements [element, element + 8) of a row, element a multiple of 8.
-__device__ inline void load_8_elements(const uint8_t* row, uint32_t type, int element,
-                                       float (&x)[8]) {
+// Of the formats with four or five bits.
+template <int kRows>
+__device__ __forceinline__ void load_nibble_elements(const uint8_t* const (&rows)[kRows], Type type,
+                                                     int block, int at, float (&x)[kRows][8]) {
+  const bool five = type == Type::kQ5_0 || type == Type::kQ5_1;
+  const bool has_min = type == Type::kQ4_1 || type == Type::kQ5_1;
+  const bool levels = type == Type::kIQ4_NL;
+  const int head = has_min ? 4 : 2, bytes = head + (five ? 4 : 0) + 16;
+  uint2 low[kRows];
+  uint16_t scale[kRows], least[kRows];
+  int fifth[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const uint8_t* b = rows[r] + block * bytes;
+    const auto* halves = reinterpret_cast<const uint16_t*>(b);
+    scale[r] = halves[0];
+    least[r] = has_min ? halves[1] : uint16_t{0};
+    fifth[r] = five ? b[head + at / 8] : 0;
+    low[r] = load_nibbles(b + bytes - 16, at);
+  }
+  const int zero = has_min ? 0 : five ? 16 : 8;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const float d = half_bits(scale[r]), m = half_bits(least[r]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int q = byte_of(low[r], i) | (fifth[r] >> i & 1) << 4;
+      x[r][i] = d * static_cast<float>(levels ? iq4_level(q) : q - zero) + m;
+    }
+  }
+}
+
+// Elements [element, element + 8) of several rows of one type, element a multiple of 8. All loads
+// come before what waits for them: the rows are on their way together.
+template <int kRows>
+__device__ __forceinline__ void load_elements(const uint8_t* const (&rows)[kRows], uint32_t type,
+                                              int element, float (&x)[kRows][8]) {
   const int block = element / 32, at = element % 32;
   switch (static_cast<Type>(type)) {
     case Type::kF32: {
-      const uint4 low = load_row_16(row + 4 * element), high = load_row_16(row + 4 * element + 16);
-      const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+      uint4 low[kRows], high[kRows];
+      load_16_of_rows(rows, 4 * element, low);
+      load_16_of_rows(rows, 4 * element + 16, high);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] = __uint_as_float(words[i]);
+      for (int r = 0; r < kRows; ++r) {
+        const uint32_t words[8] = {low[r].x,  low[r].y,  low[r].z,  low[r].w,
+                                   high[r].x, high[r].y, high[r].z, high[r].w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x[r][i] = __uint_as_float(words[i]);
+      }
       return;
     }
     case Type::kF16:
-      halves_to_floats(load_row_16(row + 2 * element), x);
-      return;
     case Type::kBF16: {
-      const uint4 bits = load_row_16(row + 2 * element);
-      const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+      uint4 bits[kRows];
+      load_16_of_rows(rows, 2 * element, bits);
+      const bool bfloat = type == static_cast<uint32_t>(Type::kBF16);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        x[2 * i] = bfloat_bits(words[i] & 0xffff);
-        x[2 * i + 1] = bfloat_bits(words[i] >> 16);
+      for (int r = 0; r < kRows; ++r) {
+        if (!bfloat) {
+          halves_to_floats(bits[r], x[r]);
+          continue;
+        }
+        const uint32_t words[4] = {bits[r].x, bits[r].y, bits[r].z, bits[r].w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          x[r][2 * i] = bfloat_bits(words[i] & 0xffff);
+          x[r][2 * i + 1] = bfloat_bits(words[i] >> 16);
+        }
       }
       return;
     }
     case Type::kQ8_0: {
-      const uint8_t* b = row + block * static_cast<int>(sizeof(quant::BlockQ8_0));
-      uint32_t words[2];
-      load_even<8>(b + 2 + at, words);
-      const float d = half_bits(*reinterpret_cast<const uint16_t*>(b));
-      const uint2 bytes = make_uint2(words[0], words[1]);
+      uint32_t words[kRows][2];
+      uint16_t scale[kRows];
 #pragma unroll
-      for (int i = 0; i < 8; ++i)
-        x[i] = d * static_cast<float>(static_cast<int8_t>(byte_of(bytes, i)));
-      return;
-    }
-    case Type::kQ5_1:
-    case Type::kQ5_0: {
-      const bool has_min = type == static_cast<uint32_t>(Type::kQ5_1);
-      const uint8_t* b = row + block * static_cast<int>(has_min ? sizeof(quant::BlockQ5_1)
-                                                                : sizeof(quant::BlockQ5_0));
-      const auto* halves = reinterpret_cast<const uint16_t*>(b);
-      const float d = half_bits(halves[0]);
-      const float least = has_min ? half_bits(halves[1]) : 0.0f;
-      const uint8_t* high = b + (has_min ? 4 : 2);
-      const int fifth = high[at / 8];
-      const uint2 low = load_nibbles(high + 4, at);
+      for (int r = 0; r < kRows; ++r) {
+        const uint8_t* b = rows[r] + block * static_cast<int>(sizeof(quant::BlockQ8_0));
+        load_even<8>(b + 2 + at, words[r]);
+        scale[r] = *reinterpret_cast<const uint16_t*>(b);
+      }
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int q = byte_of(low, i) | (fifth >> i & 1) << 4;
-        x[i] = has_min ? d * static_cast<float>(q) + least : d * static_cast<float>(q - 16);
+      for (int r = 0; r < kRows; ++r) {
+        const float d = half_bits(scale[r]);
+        const uint2 bytes = make_uint2(words[r][0], words[r][1]);
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+          x[r][i] = d * static_cast<float>(static_cast<int8_t>(byte_of(bytes, i)));
       }
       return;
     }
-    case Type::kQ4_1: {
-      const uint8_t* b = row + block * static_cast<int>(sizeof(quant::BlockQ4_1));
-      const auto* halves = reinterpret_cast<const uint16_t*>(b);
-      const float d = half_bits(halves[0]), least = half_bits(halves[1]);
-      const uint2 low = load_nibbles(b + 4, at);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] = d * static_cast<float>(byte_of(low, i)) + least;
-      return;
-    }
-    default: {  // Q4_0, IQ4_NL
-      const uint8_t* b = row + block * static_cast<int>(sizeof(quant::BlockQ4_0));
-      const float d = half_bits(*reinterpret_cast<const uint16_t*>(b));
-      const uint2 low = load_nibbles(b + 2, at);
-      const bool levels = type == static_cast<uint32_t>(Type::kIQ4_NL);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int q = byte_of(low, i);
-        x[i] = d * static_cast<float>(levels ? iq4_level(q) : q - 8);
-      }
-      return;
-    }
+    default:
+      load_nibble_elements(rows, static_cast<Type>(type), block, at, x);
   }
 }
 

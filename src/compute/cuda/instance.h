@@ -11,6 +11,7 @@
 #include <string>
 
 #include "compute/backend_abi.h"
+#include "compute/cuda/results.h"
 #include "compute/cuda/transfers.h"
 
 namespace sluice::cuda {
@@ -104,6 +105,9 @@ struct sluice_backend {
   sluice::cuda::Scratch logits;
   sluice::cuda::Scratch choices;  // of the router: ids and weights
   sluice::cuda::Scratch recurrent;
+
+  sluice::cuda::HostResults results;  // router and row gates of a few rows
+  sluice::cuda::Counters counters;
 
   // Sets the error text: "<what>: <the runtime's words>". Always returns 1.
   int32_t failed(const char* what, cudaError_t error);

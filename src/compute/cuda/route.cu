@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compute/cuda/instance.h"
+#include "compute/cuda/last_block.cuh"
 #include "compute/cuda/reduce.cuh"
 #include "quant/quant.h"
 
@@ -20,15 +21,14 @@ constexpr int64_t kMaxExperts = 2048;
 // One warp computes kExperts x kRows logits. Every logit is one sum per lane and a sum over the
 // lanes, so that its bits do not depend on the others. kWide: floats per load.
 template <int kWide, int kExperts, int kRows>
-__global__ __launch_bounds__(kThreads) void router_logits(const float* x, int64_t rows, int64_t dim,
-                                                          const float* weight, int64_t experts,
-                                                          float* logits) {
-  const int64_t first = (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kExperts;
-  const int64_t first_row = int64_t{blockIdx.y} * kRows;
+__device__ __forceinline__ void compute_logits(const float* x, int64_t rows, int64_t dim,
+                                               const float* weight, int64_t experts, int64_t first,
+                                               int64_t first_row, float* logits) {
   if (first >= experts) return;
   const int lane = threadIdx.x % kWarp;
   float sums[kExperts][kRows] = {};
-#pragma unroll 4
+  [[maybe_unused]] constexpr int kUnrolled = kExperts * kRows == 1 ? 8 : 4;
+#pragma unroll(kUnrolled)
   for (int64_t i = lane * kWide; i < dim; i += kWarp * kWide) {
     float w[kExperts][kWide], a[kRows][kWide];
     // Experts and rows beyond the last are read as the last.
@@ -65,14 +65,21 @@ __global__ __launch_bounds__(kThreads) void router_logits(const float* x, int64_
     }
 }
 
-// One warp per row. Lane l holds the logits of experts l, l + 32, ...; NaN counts as the least.
+template <int kWide, int kExperts, int kRows>
+__global__ __launch_bounds__(kThreads) void router_logits(const float* x, int64_t rows, int64_t dim,
+                                                          const float* weight, int64_t experts,
+                                                          float* logits) {
+  compute_logits<kWide, kExperts, kRows>(
+      x, rows, dim, weight, experts,
+      (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kExperts, int64_t{blockIdx.y} * kRows,
+      logits);
+}
+
+// One warp chooses for one row. Lane l holds the logits of experts l, l + 32, ...; NaN counts as
+// the least.
 template <int kPerLane>
-__global__ __launch_bounds__(kThreads) void choose_experts(const float* logits, int64_t rows,
-                                                           int experts, int k, int32_t* ids,
-                                                           float* weights) {
-  const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
-  if (row >= rows) return;
-  const int lane = threadIdx.x % kWarp;
+__device__ __forceinline__ void choose(const float* logits, int experts, int k, int lane,
+                                       int32_t* ids, float* weights) {
   float own[kPerLane];
   uint64_t left = 0;  // bit i: own[i] is an expert that was not chosen yet
 #pragma unroll
@@ -80,11 +87,11 @@ __global__ __launch_bounds__(kThreads) void choose_experts(const float* logits, 
     const int expert = i * kWarp + lane;
     own[i] = -INFINITY;
     if (expert >= experts) continue;
-    const float logit = logits[row * experts + expert];
+    const float logit = __ldcg(logits + expert);  // from another block, perhaps
     if (logit > -INFINITY) own[i] = logit;
     left |= uint64_t{1} << i;
   }
-  float largest = 0, total = 0;
+  float largest = 0, total = 0, kept = 0;  // kept: the weight of choice `lane`
   for (int n = 0; n < k; ++n) {
     float best = -INFINITY;
     int id = INT32_MAX;
@@ -108,40 +115,84 @@ __global__ __launch_bounds__(kThreads) void choose_experts(const float* logits, 
     // The softmax's denominator cancels in the renormalisation over the chosen.
     const float weight = expf(best - largest);
     total += weight;
-    if (lane == n % kWarp) {
-      ids[row * k + n] = id;
-      weights[row * k + n] = weight;
-    }
+    if (lane != n % kWarp) continue;
+    ids[n] = id;
+    if (n < kWarp)
+      kept = weight;
+    else
+      weights[n] = weight;
   }
-  for (int n = lane; n < k; n += kWarp) weights[row * k + n] /= total;  // what this lane wrote
+  for (int n = lane; n < k; n += kWarp) weights[n] = (n < kWarp ? kept : weights[n]) / total;
+}
+
+// One warp per row.
+template <int kPerLane>
+__global__ __launch_bounds__(kThreads) void choose_experts(const float* logits, int64_t rows,
+                                                           int experts, int k, int32_t* ids,
+                                                           float* weights) {
+  const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
+  if (row >= rows) return;
+  choose<kPerLane>(logits + row * experts, experts, k, threadIdx.x % kWarp, ids + row * k,
+                   weights + row * k);
+}
+
+// A few rows in one kernel: of the blocks of a row (blockIdx.y) the last one chooses. With a flag
+// ids and weights are the host's memory. counters: one per row, and one more.
+template <int kWide, int kPerLane>
+__global__ __launch_bounds__(kThreads) void route_few(const float* x, int64_t dim,
+                                                      const float* weight, int experts,
+                                                      float* logits, int k, int32_t* ids,
+                                                      float* weights, uint32_t* counters,
+                                                      uint32_t* flag, uint32_t ticket) {
+  const int row = static_cast<int>(blockIdx.y);
+  logits += int64_t{row} * experts;
+  compute_logits<kWide, 1, 1>(x + row * dim, 1, dim, weight, experts,
+                              int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp, 0, logits);
+  if (!is_last_block(counters + row, gridDim.x)) return;
+  if (threadIdx.x < kWarp)
+    choose<kPerLane>(logits, experts, k, threadIdx.x, ids + row * k, weights + row * k);
+  if (flag) answer_host(counters + gridDim.y, gridDim.y, flag, ticket);
+}
+
+constexpr int64_t kFewRows = 8;
+
+// Where a router's answer goes.
+struct Answer {
+  int32_t* ids;
+  float* weights;
+  uint32_t* flag;  // nullptr: they are device memory
+  uint32_t ticket;
+};
+
+template <int kWide>
+void launch_few(cudaStream_t stream, const float* x, int64_t rows, int64_t dim, const float* weight,
+                int64_t experts, float* logits, int64_t k, uint32_t* counters,
+                const Answer& answer) {
+  const auto kernel = experts <= 128   ? route_few<kWide, 4>
+                      : experts <= 512 ? route_few<kWide, 16>
+                                       : route_few<kWide, 64>;
+  const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps)), static_cast<unsigned>(rows));
+  kernel<<<grid, kThreads, 0, stream>>>(x, dim, weight, static_cast<int>(experts), logits,
+                                        static_cast<int>(k), answer.ids, answer.weights, counters,
+                                        answer.flag, answer.ticket);
 }
 
 template <int kWide>
-void launch_logits(cudaStream_t stream, const float* x, int64_t rows, int64_t dim,
-                   const float* weight, int64_t experts, float* logits) {
-  constexpr int kFew = 1, kMany = 4;
-  if (rows < kMany) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps * kFew)),
-                    static_cast<unsigned>(rows));
-    router_logits<kWide, kFew, 1>
-        <<<grid, kThreads, 0, stream>>>(x, rows, dim, weight, experts, logits);
-  } else {
-    const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps * kMany)),
-                    static_cast<unsigned>(ceil_div(rows, kMany)));
-    router_logits<kWide, kMany, kMany>
-        <<<grid, kThreads, 0, stream>>>(x, rows, dim, weight, experts, logits);
-  }
+void launch_many(cudaStream_t stream, const float* x, int64_t rows, int64_t dim,
+                 const float* weight, int64_t experts, float* logits) {
+  constexpr int kMany = 4;
+  const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps * kMany)),
+                  static_cast<unsigned>(ceil_div(rows, kMany)));
+  router_logits<kWide, kMany, kMany>
+      <<<grid, kThreads, 0, stream>>>(x, rows, dim, weight, experts, logits);
 }
 
 bool aligned_16(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;
 }
 
-}  // namespace
-
-int32_t route_on_device(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
-                        const sluice_matrix* weight, int64_t k, int32_t* ids, float* weights) {
-  if (rows == 0) return 0;
+int32_t route_to(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                 const sluice_matrix* weight, int64_t k, const Answer& answer) {
   const int64_t experts = weight->rows;
   if (experts > kMaxExperts)
     return backend->failed("route: " + std::to_string(experts) + " experts: at most " +
@@ -164,35 +215,62 @@ int32_t route_on_device(sluice_backend* backend, const float* x, int64_t rows, i
     floats = scratch;
   }
   float* logits = scratch + decoded_floats;
-  if (dim % 4 == 0 && aligned_16(x) && aligned_16(floats))
-    launch_logits<4>(backend->stream, x, rows, dim, floats, experts, logits);
-  else
-    launch_logits<1>(backend->stream, x, rows, dim, floats, experts, logits);
+  const bool wide = dim % 4 == 0 && aligned_16(x) && aligned_16(floats);
+  if (rows <= kFewRows) {
+    uint32_t* counters = backend->counters.reserve(backend, kFewRows + 1);
+    if (!counters) return 1;
+    (wide ? launch_few<4> : launch_few<1>)(backend->stream, x, rows, dim, floats, experts, logits,
+                                           k, counters, answer);
+    return backend->launched("route");
+  }
+  (wide ? launch_many<4> : launch_many<1>)(backend->stream, x, rows, dim, floats, experts, logits);
   SLUICE_STEP(backend->launched("route"));
-  const auto choose = experts <= 128   ? choose_experts<4>
-                      : experts <= 512 ? choose_experts<16>
-                                       : choose_experts<64>;
-  choose<<<static_cast<unsigned>(ceil_div(rows, kWarps)), kThreads, 0, backend->stream>>>(
-      logits, rows, static_cast<int>(experts), static_cast<int>(k), ids, weights);
+  const auto choose_all = experts <= 128   ? choose_experts<4>
+                          : experts <= 512 ? choose_experts<16>
+                                           : choose_experts<64>;
+  choose_all<<<static_cast<unsigned>(ceil_div(rows, kWarps)), kThreads, 0, backend->stream>>>(
+      logits, rows, static_cast<int>(experts), static_cast<int>(k), answer.ids, answer.weights);
   return backend->launched("route");
+}
+
+}  // namespace
+
+int32_t route_on_device(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                        const sluice_matrix* weight, int64_t k, int32_t* ids, float* weights) {
+  if (rows == 0) return 0;
+  return route_to(backend, x, rows, dim, weight, k, {ids, weights, nullptr, 0});
 }
 
 int32_t route(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
               const sluice_matrix* weight, int64_t k, int32_t* ids, float* weights) {
   if (rows == 0) return 0;
   const auto count = static_cast<size_t>(rows * k);
-  // Ids and weights side by side: one copy to the host.
-  auto* chosen = static_cast<uint8_t*>(
-      backend->choices.reserve(backend, count * (sizeof(int32_t) + sizeof(float))));
+  // Ids and weights side by side.
+  const size_t bytes = count * (sizeof(int32_t) + sizeof(float));
+  const auto answer_at = [&](uint8_t* memory, uint32_t* flag, uint32_t ticket) {
+    return Answer{reinterpret_cast<int32_t*>(memory),
+                  reinterpret_cast<float*>(memory + count * sizeof(int32_t)), flag, ticket};
+  };
+  const auto take = [&](const uint8_t* memory) {
+    std::memcpy(ids, memory, count * sizeof(int32_t));
+    std::memcpy(weights, memory + count * sizeof(int32_t), count * sizeof(float));
+    return 0;
+  };
+  if (rows <= kFewRows && k <= kWarp && bytes <= HostResults::kBytes) {
+    HostResults& results = backend->results;
+    if (!results.begin(backend)) return 1;
+    SLUICE_STEP(route_to(backend, x, rows, dim, weight, k,
+                         answer_at(results.data(), results.flag(), results.ticket())));
+    SLUICE_STEP(results.wait(backend, "route"));
+    return take(results.data());
+  }
+  auto* chosen = static_cast<uint8_t*>(backend->choices.reserve(backend, bytes));
   if (!chosen) return 1;
-  SLUICE_STEP(route_on_device(backend, x, rows, dim, weight, k, reinterpret_cast<int32_t*>(chosen),
-                              reinterpret_cast<float*>(chosen + count * sizeof(int32_t))));
+  SLUICE_STEP(route_to(backend, x, rows, dim, weight, k, answer_at(chosen, nullptr, 0)));
   static thread_local std::vector<uint8_t> host;
-  host.resize(count * (sizeof(int32_t) + sizeof(float)));
-  SLUICE_STEP(backend->mailbox.fetch(backend, host.data(), chosen, host.size()));
-  std::memcpy(ids, host.data(), count * sizeof(int32_t));
-  std::memcpy(weights, host.data() + count * sizeof(int32_t), count * sizeof(float));
-  return 0;
+  host.resize(bytes);
+  SLUICE_STEP(backend->mailbox.fetch(backend, host.data(), chosen, bytes));
+  return take(host.data());
 }
 
 }  // namespace sluice::cuda

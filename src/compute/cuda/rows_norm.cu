@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Norms, the rotary embedding and gates: operations that read a row once and write one.
+#include <cstring>
+
 #include "compute/cuda/instance.h"
+#include "compute/cuda/last_block.cuh"
 #include "compute/cuda/reduce.cuh"
 
 namespace sluice::cuda {
@@ -85,18 +88,22 @@ __global__ __launch_bounds__(kThreads) void sigmoid_gate_floats(const float* gat
   if (i < count) x[i] = x[i] * sigmoid(gate[i]);
 }
 
-// One warp per row.
+// One warp per row. With a flag `out` is the host's memory.
 __global__ __launch_bounds__(kThreads) void row_gates(const float* x, int64_t rows, int64_t dim,
-                                                      const float* weight, float* out) {
+                                                      const float* weight, float* out,
+                                                      uint32_t* counter, uint32_t* flag,
+                                                      uint32_t ticket) {
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
-  if (row >= rows) return;
   const int lane = threadIdx.x % kWarp;
-  const float* from = x + row * dim;
-  float sum = 0;
+  if (row < rows) {
+    const float* from = x + row * dim;
+    float sum = 0;
 #pragma unroll 8
-  for (int64_t i = lane; i < dim; i += kWarp) sum += weight[i] * from[i];
-  sum = warp_sum(sum);
-  if (lane == 0) out[row] = sigmoid(sum);
+    for (int64_t i = lane; i < dim; i += kWarp) sum += weight[i] * from[i];
+    sum = warp_sum(sum);
+    if (lane == 0) out[row] = sigmoid(sum);
+  }
+  if (flag) answer_host(counter, gridDim.x, flag, ticket);
 }
 
 }  // namespace
@@ -136,12 +143,26 @@ int32_t sigmoid_gate(sluice_backend* backend, const float* gate, int64_t count, 
 int32_t row_gate(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
                  const float* weight, float* out) {
   if (rows == 0) return 0;
+  const unsigned blocks = blocks_for(rows, kWarps);
+  const size_t bytes = static_cast<size_t>(rows) * sizeof(float);
+  if (bytes <= HostResults::kBytes) {
+    HostResults& results = backend->results;
+    uint32_t* counter = backend->counters.reserve(backend, 1);
+    if (!counter || !results.begin(backend)) return 1;
+    row_gates<<<blocks, kThreads, 0, backend->stream>>>(x, rows, dim, weight,
+                                                        reinterpret_cast<float*>(results.data()),
+                                                        counter, results.flag(), results.ticket());
+    SLUICE_STEP(backend->launched("row_gate"));
+    SLUICE_STEP(results.wait(backend, "row_gate"));
+    std::memcpy(out, results.data(), bytes);
+    return 0;
+  }
   auto* gates = backend->logits.reserve_array<float>(backend, rows);
   if (!gates) return 1;
-  row_gates<<<blocks_for(rows, kWarps), kThreads, 0, backend->stream>>>(x, rows, dim, weight,
-                                                                        gates);
+  row_gates<<<blocks, kThreads, 0, backend->stream>>>(x, rows, dim, weight, gates, nullptr, nullptr,
+                                                      0);
   SLUICE_STEP(backend->launched("row_gate"));
-  return backend->mailbox.fetch(backend, out, gates, static_cast<size_t>(rows) * sizeof(float));
+  return backend->mailbox.fetch(backend, out, gates, bytes);
 }
 
 }  // namespace sluice::cuda

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kMaxTaps = 16;
-constexpr int64_t kRows = 32;  // that one thread treats; at least kMaxTaps - 1
+constexpr int64_t kRows = 16;  // that one thread treats; at least kMaxTaps - 1
 
 struct ConvSpans {
   SpanList<sluice_recurrent_span> spans;
@@ -22,30 +22,47 @@ struct ConvSpans {
 };
 
 // One thread per channel and kRows rows of a span. Only the first rows read the span's memory, so
-// their thread writes it too.
+// their thread writes it too. kTaps: as many as there are, or 0: any number.
+template <int kTaps>
 __global__ __launch_bounds__(kThreads) void convolve(const __grid_constant__ ConvSpans conv) {
+  constexpr int kMost = kTaps > 0 ? kTaps : kMaxTaps;
   const sluice_recurrent_span& span = conv.spans.span[blockIdx.z];
   const int64_t channel = int64_t{blockIdx.x} * kThreads + threadIdx.x, channels = conv.channels;
   const int64_t first = blockIdx.y * kRows, end = min(first + kRows, span.rows);
   if (channel >= channels || first >= end) return;
-  const int taps = static_cast<int>(conv.taps);
+  const int taps = kTaps > 0 ? kTaps : static_cast<int>(conv.taps);
   float* memory = span.conv + channel;
   const float* x = conv.x + span.first_row * channels + channel;
   const auto input = [&](int64_t row) {  // row >= -(taps - 1) of the span
     if (row >= 0) return x[row * channels];
     return span.position == 0 ? 0.0f : memory[(taps - 1 + row) * channels];
   };
-  float weight[kMaxTaps];
+  float weight[kMost];
 #pragma unroll
-  for (int j = 0; j < kMaxTaps; ++j)
-    weight[j] = j < taps ? conv.weight[j * channels + channel] : 0.0f;
+  for (int j = 0; j < kMost; ++j) weight[j] = j < taps ? conv.weight[j * channels + channel] : 0.0f;
   float* out = conv.out + span.first_row * channels + channel;
-  for (int64_t r = first; r < end; ++r) {
-    float sum = 0;
+  if constexpr (kTaps > 0) {
+    float window[kTaps];  // the inputs of a row, oldest first
 #pragma unroll
-    for (int j = 0; j < kMaxTaps; ++j)
-      if (j < taps) sum += weight[j] * input(r - (taps - 1) + j);
-    out[r * channels] = sum * sigmoid(sum);
+    for (int j = 0; j + 1 < kTaps; ++j) window[j] = input(first - (kTaps - 1) + j);
+#pragma unroll 8
+    for (int64_t r = first; r < end; ++r) {
+      window[kTaps - 1] = __ldg(x + r * channels);  // ahead of the outputs before it
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < kTaps; ++j) sum += weight[j] * window[j];
+      out[r * channels] = sum * sigmoid(sum);
+#pragma unroll
+      for (int j = 0; j + 1 < kTaps; ++j) window[j] = window[j + 1];
+    }
+  } else {
+    for (int64_t r = first; r < end; ++r) {
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < kMost; ++j)
+        if (j < taps) sum += weight[j] * input(r - (taps - 1) + j);
+      out[r * channels] = sum * sigmoid(sum);
+    }
   }
   if (first > 0 || span.keep) return;
   // Oldest first: an input that is still read lies behind the one that is written.
@@ -71,7 +88,8 @@ int32_t short_conv(sluice_backend* backend, const sluice_recurrent_span* spans, 
     if (rows == 0) continue;
     const dim3 grid(static_cast<unsigned>(ceil_div(channels, kThreads)),
                     static_cast<unsigned>(ceil_div(rows, kRows)), static_cast<unsigned>(count));
-    convolve<<<grid, kThreads, 0, backend->stream>>>(conv);
+    const auto kernel = taps == 4 ? convolve<4> : convolve<0>;
+    kernel<<<grid, kThreads, 0, backend->stream>>>(conv);
     SLUICE_STEP(backend->launched("short_conv"));
   }
   return 0;
