@@ -5,6 +5,7 @@
 //            (read and written bytes) in the same run
 //   prefill  many activations: Tflop/s of the product
 //   experts  the same for the routed experts of one layer of the 30B and the 80B model
+//   layer    all operations of a token in one layer of the 30B model, as the engine issues them
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ class Bench {
     x_ = floats(kMostRows * kMostDim);
     out_ = floats(kMostRows * kMostDim * 4);
     copy_rate();
+    layer();
     for (uint32_t id = 0; id < quant::kTypeIdLimit; ++id)
       if (const Traits* t = quant::find_traits(id)) product(*t, 1, false);
     for (const Type type : {Type::kQ4_K, Type::kQ6_K, Type::kQ8_0, Type::kBF16})
@@ -86,8 +88,7 @@ class Bench {
   // Random bytes of which no two make a large scale or no number: bit 6 of every byte is clear.
   void fill() {
     std::vector<uint64_t> values(1 << 20);
-    for (uint64_t& v : values)
-      v = (uint64_t{random_()} << 32 | random_()) & 0xbfbfbfbfbfbfbfbfu;
+    for (uint64_t& v : values) v = (uint64_t{random_()} << 32 | random_()) & 0xbfbfbfbfbfbfbfbfu;
     for (size_t at = 0; at < kWeightBytes; at += values.size() * 8)
       check(backend_->upload(backend_.get(), weights_ + at, values.data(), values.size() * 8));
   }
@@ -135,9 +136,11 @@ class Bench {
     const size_t places = kWeightBytes / (matrix + 256);
     const double s = time([&](int64_t turn) {
       const auto place = static_cast<size_t>(turn) % places;
-      const sluice_product p{{weights_ + place * matrix, static_cast<uint32_t>(t.type), kCols,
-                              outputs},
-                             out_, 0, fine};
+      const sluice_product p{
+          {weights_ + place * matrix, static_cast<uint32_t>(t.type), kCols, outputs},
+          out_,
+          0,
+          fine};
       return backend_->multiply(backend_.get(), x_, rows, kCols, &p, 1);
     });
     const double moved = static_cast<double>(outputs) * static_cast<double>(row_bytes);
@@ -153,9 +156,11 @@ class Bench {
 
   void experts(const char* name, int64_t dim, int64_t hidden, int64_t count, int64_t chosen,
                int64_t rows) {
-    const auto type = static_cast<uint32_t>(Type::kQ4_K), down_type = static_cast<uint32_t>(Type::kQ6_K);
+    const auto type = static_cast<uint32_t>(Type::kQ4_K),
+               down_type = static_cast<uint32_t>(Type::kQ6_K);
     const size_t gate = static_cast<size_t>(hidden) * quant::row_bytes(Type::kQ4_K, dim);
-    const size_t down = static_cast<size_t>(dim) * quant::row_bytes(Type::kQ6_K, hidden / 256 * 256);
+    const size_t down =
+        static_cast<size_t>(dim) * quant::row_bytes(Type::kQ6_K, hidden / 256 * 256);
     const size_t each = (2 * gate + down + 255) / 256 * 256;
     const size_t layers = std::max<size_t>(1, kWeightBytes / (each * static_cast<size_t>(count)));
     std::vector<std::vector<int32_t>> chosen_rows(static_cast<size_t>(count));
@@ -179,8 +184,10 @@ class Bench {
         list.push_back({{at, type, dim, hidden},
                         {at + gate, type, dim, hidden},
                         {at + 2 * gate, down_type, hidden, dim},
-                        chosen_rows[e].data(), ones.data(),
-                        static_cast<int32_t>(chosen_rows[e].size()), nullptr});
+                        chosen_rows[e].data(),
+                        ones.data(),
+                        static_cast<int32_t>(chosen_rows[e].size()),
+                        nullptr});
       }
       return backend_->experts(backend_.get(), x_, rows, dim, list.data(),
                                static_cast<int32_t>(list.size()), out_);
@@ -190,6 +197,84 @@ class Bench {
     std::printf("experts %-8s %4ld rows      %9.1f us %7.0f GB/s %5.2f of a copy %7.1f Tflop/s\n",
                 name, static_cast<long>(rows), s * 1e6, moved / s * 1e-9, moved / s / copy_,
                 work / s * 1e-12);
+  }
+
+  void layer() {
+    constexpr int64_t kDim = 2048, kHeads = 32, kKvHeads = 4, kHead = 128, kHidden = 768,
+                      kExperts = 128, kChosen = 8, kCapacity = 1024, kPosition = 600;
+    sluice_backend* b = backend_.get();
+    const auto bytes_of = [](Type type, int64_t rows, int64_t cols) {
+      return static_cast<size_t>(rows) * quant::row_bytes(type, cols);
+    };
+    const auto matrix = [](const uint8_t* at, Type type, int64_t rows, int64_t cols) {
+      return sluice_matrix{at, static_cast<uint32_t>(type), cols, rows};
+    };
+    const size_t q_bytes = bytes_of(Type::kQ4_K, kHeads * kHead, kDim);
+    const size_t k_bytes = bytes_of(Type::kQ4_K, kKvHeads * kHead, kDim);
+    const size_t v_bytes = bytes_of(Type::kQ6_K, kKvHeads * kHead, kDim);
+    const size_t o_bytes = bytes_of(Type::kQ4_K, kDim, kHeads * kHead);
+    const size_t gate = bytes_of(Type::kQ4_K, kHidden, kDim);
+    const size_t down = bytes_of(Type::kQ6_K, kDim, kHidden);
+    const size_t each = 2 * gate + down;
+    const size_t whole =
+        (q_bytes + k_bytes + v_bytes + o_bytes + kExperts * each + 255) / 256 * 256;
+    const size_t layers = kWeightBytes / whole;
+    float* norm = floats(kDim);
+    float* router = floats(kExperts * kDim);
+    float* h = floats(kDim);
+    float* qkv = floats((kHeads + 2 * kKvHeads) * kHead);
+    float* k = qkv + kHeads * kHead;
+    float* v = k + kKvHeads * kHead;
+    float* attended = floats(kHeads * kHead);
+    float* residual = floats(kDim);
+    const size_t cache = static_cast<size_t>(kCapacity * kKvHeads * kHead) * 2;
+    const sluice_span span{{bytes(cache), bytes(cache), static_cast<uint32_t>(Type::kF16),
+                            static_cast<uint32_t>(Type::kF16), kCapacity, kKvHeads, kHead},
+                           0,
+                           1,
+                           kPosition};
+    const int32_t row = 0;
+    const float weight = 0.125f;
+    std::vector<int32_t> ids(kChosen);
+    std::vector<float> weights(kChosen);
+    const auto all = [&](int64_t turn) -> int32_t {
+      const uint8_t* at = weights_ + static_cast<size_t>(turn) % layers * whole;
+      const sluice_matrix wq = matrix(at, Type::kQ4_K, kHeads * kHead, kDim);
+      const sluice_matrix wk = matrix(at += q_bytes, Type::kQ4_K, kKvHeads * kHead, kDim);
+      const sluice_matrix wv = matrix(at += k_bytes, Type::kQ6_K, kKvHeads * kHead, kDim);
+      const sluice_matrix wo = matrix(at += v_bytes, Type::kQ4_K, kDim, kHeads * kHead);
+      at += o_bytes;
+      int32_t bad = backend_->rms_norm(b, x_, norm, 1, kDim, 1e-6f, h);
+      const sluice_product products[] = {{wq, qkv, 0, 0}, {wk, k, 0, 1}, {wv, v, 0, 1}};
+      bad |= backend_->multiply(b, h, 1, kDim, products, 3);
+      bad |= backend_->norm_rope(b, qkv, 1, kHeads, kHead, kHeads * kHead, norm, 1e-6f, norm, norm,
+                                 kHead);
+      bad |= backend_->norm_rope(b, k, 1, kKvHeads, kHead, kKvHeads * kHead, norm, 1e-6f, norm,
+                                 norm, kHead);
+      bad |= backend_->kv_store(b, &span, 1, k, v);
+      bad |= backend_->attention(b, &span, 1, qkv, kHeads, 0.088f, attended);
+      const sluice_product output{wo, residual, 1, 1};
+      bad |= backend_->multiply(b, attended, 1, kHeads * kHead, &output, 1);
+      bad |= backend_->rms_norm(b, x_, norm, 1, kDim, 1e-6f, h);
+      const sluice_matrix r{router, static_cast<uint32_t>(Type::kF32), kDim, kExperts};
+      bad |= backend_->route(b, h, 1, kDim, &r, kChosen, ids.data(), weights.data());
+      sluice_expert list[kChosen];
+      for (int64_t e = 0; e < kChosen; ++e) {
+        const uint8_t* from = at + static_cast<size_t>((turn * 7 + e * 16) % kExperts) * each;
+        list[e] = {matrix(from, Type::kQ4_K, kHidden, kDim),
+                   matrix(from + gate, Type::kQ4_K, kHidden, kDim),
+                   matrix(from + 2 * gate, Type::kQ6_K, kDim, kHidden),
+                   &row,
+                   &weight,
+                   1,
+                   nullptr};
+      }
+      return bad | backend_->experts(b, h, 1, kDim, list, kChosen, residual);
+    };
+    const double s = time(all);
+    const double moved = static_cast<double>(whole - kExperts * each + kChosen * each);
+    std::printf("layer   30B        1 rows      %9.1f us %7.0f GB/s %5.2f of a copy\n", s * 1e6,
+                moved / s * 1e-9, moved / s / copy_);
   }
 
   Backend backend_;

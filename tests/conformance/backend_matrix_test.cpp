@@ -169,8 +169,11 @@ TEST_P(MatrixOfBackend, SeveralProductsOfOneInput) {
     const auto x = floats(rows * 768);
     const DeviceMemory from = on_device(x);
     std::vector<Weight> weights;
-    for (const auto& [type, outputs] : {std::pair{Type::kQ4_K, 200}, {Type::kQ6_K, 33},
-                                        {Type::kQ4_K, 64}, {Type::kBF16, 7}, {Type::kQ4_0, 1}})
+    for (const auto& [type, outputs] : {std::pair{Type::kQ4_K, 200},
+                                        {Type::kQ6_K, 33},
+                                        {Type::kQ4_K, 64},
+                                        {Type::kBF16, 7},
+                                        {Type::kQ4_0, 1}})
       weights.push_back(random_weight(type, outputs, 768, random_));
     std::vector<DeviceWeight> on;
     std::vector<DeviceMemory> outs;
@@ -255,8 +258,11 @@ class ExpertsOfBackend : public BackendTest {
  protected:
   Chosen expert(Type gate, Type up, Type down, int64_t dim, int64_t hidden,
                 std::vector<int32_t> rows) {
-    Chosen e{random_weight(gate, hidden, dim, random_), random_weight(up, hidden, dim, random_),
-             random_weight(down, dim, hidden, random_), std::move(rows), {}};
+    Chosen e{random_weight(gate, hidden, dim, random_),
+             random_weight(up, hidden, dim, random_),
+             random_weight(down, dim, hidden, random_),
+             std::move(rows),
+             {}};
     e.weights = floats(static_cast<int64_t>(e.rows.size()));
     return e;
   }
@@ -281,8 +287,8 @@ class ExpertsOfBackend : public BackendTest {
     const DeviceMemory from = on_device(x), out = on_device(before);
     const auto count = static_cast<int32_t>(views.size());
     if (!apart) {
-      expect_done(api()->experts(instance(), from.floats(), rows, dim, views.data(), count,
-                                 out.floats()));
+      expect_done(
+          api()->experts(instance(), from.floats(), rows, dim, views.data(), count, out.floats()));
       return out.read();
     }
     // In pieces and the last first.
@@ -346,8 +352,8 @@ TEST_P(ExpertsOfBackend, PartsOfSeveralTypesAndScatteredRows) {
   std::vector<Chosen> list;
   list.push_back(expert(Type::kQ4_K, Type::kQ6_K, Type::kQ8_0, 256, 96, {3, 1, 39}));
   list.push_back(expert(Type::kQ4_K, Type::kQ4_K, Type::kBF16, 256, 96, counted(5, 30)));
-  list.push_back(expert(Type::kF32, Type::kQ4_K, Type::kQ8_0, 256, 96, {2, 4, 6, 8, 9, 11, 13, 15,
-                                                                        17, 19, 21}));
+  list.push_back(expert(Type::kF32, Type::kQ4_K, Type::kQ8_0, 256, 96,
+                        {2, 4, 6, 8, 9, 11, 13, 15, 17, 19, 21}));
   list.push_back(expert(Type::kQ4_K, Type::kQ4_K, Type::kQ4_0, 256, 96, {39}));
   list.push_back(expert(Type::kQ5_0, Type::kQ5_0, Type::kQ8_0, 256, 96, {}));
   expect_close(list, 40, 256, 0.02);
@@ -429,8 +435,8 @@ std::vector<uint8_t> random_bytes(size_t count, std::mt19937& random) {
 
 // Sizes around the borders between the ways that a copy may take.
 TEST_P(CopiesOfBackend, UploadAndDownload) {
-  for (const size_t count : {1u, 15u, 16u, 3071u, 3072u, 3073u, 100000u, 1u << 20, (1u << 20) + 1,
-                             (4u << 20) + 3}) {
+  for (const size_t count :
+       {1u, 15u, 16u, 3071u, 3072u, 3073u, 100000u, 1u << 20, (1u << 20) + 1, (4u << 20) + 3}) {
     auto bytes = random_bytes(count, random_);
     DeviceMemory there = on_device(bytes);
     EXPECT_EQ(there.read<uint8_t>(), bytes) << count;

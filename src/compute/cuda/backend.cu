@@ -6,6 +6,7 @@
 #include <new>
 
 #include "compute/cuda/instance.h"
+#include "compute/cuda/products.h"
 #include "quant/codebooks.h"
 #include "quant/quant.h"
 
@@ -38,14 +39,13 @@ std::string reason(cudaError_t code) {
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
-  if (driver == 0)
-    return "no NVIDIA driver: install the driver, or choose the CPU";
+  if (driver == 0) return "no NVIDIA driver: install the driver, or choose the CPU";
   if (code == cudaErrorInsufficientDriver || driver / 1000 < runtime / 1000)
     return "the NVIDIA driver is too old: it speaks CUDA " + version_text(driver) +
            ", this build needs " + version_text(runtime) + ": update the driver";
   if (code == cudaErrorNoDevice)
     return "no NVIDIA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose the CPU";
-  return std::string("the device does not answer: ") + cudaGetErrorString(code) +
+  return std::string("the NVIDIA device does not answer: ") + cudaGetErrorString(code) +
          ": check nvidia-smi";
 }
 
@@ -77,6 +77,7 @@ void close(sluice_backend* backend) {
   cudaSetDevice(backend->device);
   cudaDeviceSynchronize();
   cudaFree(backend->grids);
+  cudaFree(backend->arrivals);
   if (backend->stream) cudaStreamDestroy(backend->stream);
   if (backend->transfers.stream) cudaStreamDestroy(backend->transfers.stream);
   delete backend;
@@ -119,6 +120,10 @@ sluice_backend* open(const sluice_backend_config* config) {
   backend->shared_memory = static_cast<int>(properties.sharedMemPerBlockOptin);
   error = open_streams(backend.get());
   if (error == cudaSuccess) error = copy_grids(backend.get());
+  constexpr size_t kArrivalBytes = sluice_backend::kArrivals * sizeof(int32_t);
+  if (error == cudaSuccess) error = cudaMalloc(&backend->arrivals, kArrivalBytes);
+  if (error == cudaSuccess) error = cudaMemset(backend->arrivals, 0, kArrivalBytes);
+  if (error == cudaSuccess) error = cudaDeviceSynchronize();
   if (error != cudaSuccess) {
     open_error = std::string(properties.name) + ": " + cudaGetErrorString(error) +
                  ": check nvidia-smi for what uses its memory";
@@ -150,6 +155,7 @@ void* allocate(sluice_backend* backend, size_t bytes) {
 }
 
 void release(sluice_backend* backend, void* memory) {
+  backend->remembered = {};
   if (cudaSetDevice(backend->device) == cudaSuccess) cudaFree(memory);
 }
 
@@ -171,6 +177,35 @@ int32_t synchronize(sluice_backend* backend) {
   return 0;
 }
 
+// Operations that write no rows of activations (transfers fill slots of experts), or see to
+// `remembered` themselves.
+template <auto operation>
+constexpr bool kKeepsRows = false;
+template <>
+constexpr bool kKeepsRows<multiply> = true;
+template <>
+constexpr bool kKeepsRows<experts> = true;
+template <>
+constexpr bool kKeepsRows<route> = true;
+template <>
+constexpr bool kKeepsRows<row_gate> = true;
+template <>
+constexpr bool kKeepsRows<download> = true;
+template <>
+constexpr bool kKeepsRows<synchronize> = true;
+template <>
+constexpr bool kKeepsRows<mark> = true;
+template <>
+constexpr bool kKeepsRows<pin> = true;
+template <>
+constexpr bool kKeepsRows<order_after> = true;
+template <>
+constexpr bool kKeepsRows<transfer> = true;
+template <>
+constexpr bool kKeepsRows<transfers_after> = true;
+template <>
+constexpr bool kKeepsRows<memory_info> = true;
+
 // An operation as the table has it: on the instance's device, whatever thread calls.
 template <auto operation>
 struct Entry;
@@ -178,6 +213,7 @@ template <typename... Args, int32_t (*operation)(sluice_backend*, Args...)>
 struct Entry<operation> {
   static int32_t call(sluice_backend* backend, Args... args) {
     SLUICE_CUDA(backend, cudaSetDevice(backend->device));
+    if constexpr (!kKeepsRows<operation>) backend->remembered = {};
     return operation(backend, args...);
   }
 };
@@ -206,7 +242,7 @@ const sluice_backend_api kApi = {
     .unpin = unpin,
     .memory_info = Entry<memory_info>::call,
     .embed = Entry<embed>::call,
-    .rms_norm = Entry<rms_norm>::call,
+    .rms_norm = Entry<norm_for_products>::call,
     .multiply = Entry<multiply>::call,
     .norm_rope = Entry<norm_rope>::call,
     .kv_store = Entry<kv_store>::call,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows by index: decoded from a table of any type, or copied. Decoded values are those of src/quant,
-// bit for bit.
+// Rows by index: decoded from a table of any type, or copied. Decoded values are those of
+// src/quant, bit for bit.
 #include "compute/cuda/floats.cuh"
 #include "compute/cuda/formats.cuh"
+#include "compute/cuda/formats_iq.cuh"
 #include "quant/quant.h"
 
 namespace sluice::cuda {
@@ -80,10 +81,10 @@ int32_t embed(sluice_backend* backend, const sluice_matrix* table, const int32_t
         embed_floats<WeightBF16>
             <<<grid(1), kThreads, 0, backend->stream>>>(data, row_bytes, cols, where, to);
         break;
-#define SLUICE_CASE(F)                                                                      \
-  case quant::Type::k##F:                                                                   \
+#define SLUICE_CASE(F)                                                                        \
+  case quant::Type::k##F:                                                                     \
     embed_blocks<F><<<grid(32), kThreads, 0, backend->stream>>>(data, row_bytes, cols, where, \
-                                                                backend->grids, to);        \
+                                                                backend->grids, to);          \
     break;
         SLUICE_BLOCK_FORMATS(SLUICE_CASE)
 #undef SLUICE_CASE

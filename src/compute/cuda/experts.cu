@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "compute/cuda/products.h"
+#include "compute/cuda/formats.cuh"
+#include "compute/cuda/formats_iq.cuh"
+#include "compute/cuda/launch.h"
+#include "compute/cuda/token.h"
+#include "quant/quant.h"
 
 namespace sluice::cuda {
 namespace {
@@ -51,6 +55,8 @@ __global__ void add_terms(const Terms list, int64_t dim, float* out) {
 }
 
 __global__ void add_few_terms(const __grid_constant__ FewTerms list, int64_t dim, float* out) {
+  await_previous();
+  allow_next();
   add_list(list, dim, out);
 }
 
@@ -102,8 +108,7 @@ int32_t add_parts(sluice_backend* backend, const std::vector<Part>& parts, int64
     std::copy(rows.begin(), rows.end(), few.rows);
     std::copy(starts.begin(), starts.end(), few.starts);
     const dim3 grid(blocks, static_cast<unsigned>(rows.size()));
-    add_few_terms<<<grid, kThreads, 0, backend->stream>>>(few, dim, out);
-    return backend->launched("add_few_terms");
+    return launch_after(backend, "add_few_terms", add_few_terms, grid, kThreads, few, dim, out);
   }
   // One letter: terms, then rows and starts.
   const size_t term_bytes = static_cast<size_t>(total) * sizeof(Term);
@@ -144,13 +149,14 @@ Product product(const sluice_matrix& weight, const int32_t* rows, int32_t first,
 int32_t run_parts(sluice_backend* backend, const Acts& x, int64_t dim, int64_t hidden,
                   std::vector<Part>& parts, float* out) {
   int64_t assignments = 0;
-  bool quantised = false, floats = false;
+  bool quantised = false, floats = false, few = false;
   std::vector<int32_t> scattered;  // row lists that are no runs
   for (const Part& p : parts) {
     assignments += p.count;
     const bool is_float = is_float_type(p.expert->down.type);
     quantised |= !is_float;
     floats |= is_float;
+    few |= is_few(p.count, false);
     if (!consecutive(p.rows(), p.count))
       scattered.insert(scattered.end(), p.rows(), p.rows() + p.count);
   }
@@ -172,8 +178,7 @@ int32_t run_parts(sluice_backend* backend, const Acts& x, int64_t dim, int64_t h
     const bool run = consecutive(p.rows(), p.count);
     const int32_t* rows = run ? nullptr : lists;
     if (!run) lists += p.count;
-    products.push_back(
-        product(p.expert->gate, rows, p.rows()[0], p.count, gate + start * hidden));
+    products.push_back(product(p.expert->gate, rows, p.rows()[0], p.count, gate + start * hidden));
     products.push_back(product(p.expert->up, rows, p.rows()[0], p.count, up + start * hidden));
     start += p.count;
   }
@@ -183,7 +188,8 @@ int32_t run_parts(sluice_backend* backend, const Acts& x, int64_t dim, int64_t h
   middle.floats = gate;
   middle.dim = hidden;
   if (quantised)
-    SLUICE_STEP(quantize(backend, gate, up, assignments, hidden, false, backend->middle, &middle));
+    SLUICE_STEP(
+        quantize(backend, gate, up, assignments, hidden, false, few, backend->middle, &middle));
   if (floats) SLUICE_STEP(swiglu(backend, gate, up, assignments * hidden, gate));
 
   products.clear();
@@ -191,13 +197,71 @@ int32_t run_parts(sluice_backend* backend, const Acts& x, int64_t dim, int64_t h
   for (Part& p : parts) {
     float* to = p.kept() ? p.expert->apart + p.begin * dim : y + start * dim;
     p.y = to;
-    products.push_back(
-        product(p.expert->down, nullptr, static_cast<int32_t>(start), p.count, to));
+    products.push_back(product(p.expert->down, nullptr, static_cast<int32_t>(start), p.count, to));
     start += p.count;
   }
-  SLUICE_STEP(run_products(backend, middle, products.data(), static_cast<int64_t>(products.size())));
+  SLUICE_STEP(
+      run_products(backend, middle, products.data(), static_cast<int64_t>(products.size())));
   std::erase_if(parts, [](const Part& p) { return p.kept(); });
   return add_parts(backend, parts, dim, out);
+}
+
+// Whether the two kernels of token.h do: one row, block formats of one type each, sums wanted.
+bool is_token(const sluice_expert* list, int32_t count, int64_t hidden) {
+  if (count > kTokenExperts || hidden % 32 != 0 ||
+      count * (hidden / 32) > sluice_backend::kArrivals || is_float_type(list[0].gate.type) ||
+      is_float_type(list[0].down.type))
+    return false;
+  for (const sluice_expert* e = list; e != list + count; ++e)
+    if (e->count != 1 || e->apart || e->rows[0] != list[0].rows[0] ||
+        e->gate.type != list[0].gate.type || e->up.type != list[0].gate.type ||
+        e->down.type != list[0].down.type)
+      return false;
+  return true;
+}
+
+int32_t run_token(sluice_backend* backend, const Acts& x, int64_t dim, int64_t hidden,
+                  const sluice_expert* list, int32_t count, float* out) {
+  Acts middle;
+  UnitOrders orders{};
+  auto* values = backend->gates.reserve_array<float>(backend, count * hidden);
+  if (!values || !place_acts(backend, count, hidden, backend->middle, &middle, &orders)) return 1;
+  TokenGates gates{};
+  TokenDowns downs{};
+  for (int32_t e = 0; e < count; ++e) {
+    gates.gate[e] = static_cast<const uint8_t*>(list[e].gate.data);
+    gates.up[e] = static_cast<const uint8_t*>(list[e].up.data);
+    downs.down[e] = static_cast<const uint8_t*>(list[e].down.data);
+    downs.weight[e] = list[e].weights[0];
+  }
+  const auto type = static_cast<quant::Type>(list[0].gate.type);
+  const auto down_type = static_cast<quant::Type>(list[0].down.type);
+  gates.count = downs.count = count;
+  gates.row = list[0].rows[0];
+  gates.hidden = downs.cols = static_cast<int32_t>(hidden);
+  gates.cols = downs.rows = static_cast<int32_t>(dim);
+  gates.row_bytes = static_cast<int64_t>(quant::row_bytes(type, dim));
+  downs.row_bytes = static_cast<int64_t>(quant::row_bytes(down_type, hidden));
+  float* to = out + gates.row * dim;
+  switch (type) {
+#define SLUICE_CASE(F)                                                      \
+  case quant::Type::k##F:                                                   \
+    SLUICE_STEP(token_gates<F>(backend, gates, x, values, middle, orders)); \
+    break;
+    SLUICE_BLOCK_FORMATS(SLUICE_CASE)
+#undef SLUICE_CASE
+    default:
+      return backend->failed("experts: weights of a type without kernels");
+  }
+  switch (down_type) {
+#define SLUICE_CASE(F)    \
+  case quant::Type::k##F: \
+    return token_downs<F>(backend, downs, middle, to);
+    SLUICE_BLOCK_FORMATS(SLUICE_CASE)
+#undef SLUICE_CASE
+    default:
+      return backend->failed("experts: weights of a type without kernels");
+  }
 }
 
 }  // namespace
@@ -206,8 +270,10 @@ int32_t experts(sluice_backend* backend, const float* x, int64_t rows, int64_t d
                 const sluice_expert* list, int32_t count, float* out) {
   if (count == 0 || rows == 0) return 0;
   const int64_t hidden = list[0].gate.rows;
-  bool quantised = false;
+  bool quantised = false, few = false;
   for (int32_t e = 0; e < count; ++e) {
+    // Of a list in parts the last may be short.
+    few |= is_few(list[e].count % kAssignments, false);
     if (list[e].gate.rows != hidden || list[e].up.rows != hidden || list[e].down.cols != hidden)
       return backend->failed("experts: of several hidden widths in one call: pass them apart");
     quantised |= !is_float_type(list[e].gate.type) || !is_float_type(list[e].up.type);
@@ -216,7 +282,10 @@ int32_t experts(sluice_backend* backend, const float* x, int64_t rows, int64_t d
   acts.floats = x;
   acts.dim = dim;
   if (quantised)
-    SLUICE_STEP(quantize(backend, x, nullptr, rows, dim, false, backend->input, &acts));
+    SLUICE_STEP(quantize_input(backend, x, rows, dim, false, few, &acts));
+  else if (backend->remembered.acts.floats != x)
+    backend->remembered = {};
+  if (is_token(list, count, hidden)) return run_token(backend, acts, dim, hidden, list, count, out);
 
   std::vector<Part> parts;
   int64_t under_way = 0;

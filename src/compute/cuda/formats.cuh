@@ -4,8 +4,8 @@
 //   kId, kBytes, kElements   GGUF type; of a block: 256 elements, or 32
 //   kOffset                  what unpacking added to the levels; a multiple of it comes off again
 //   kHasMin                  whether `min` is used
-//   kPairs                   whether the halves of 32 neighbouring elements have scales of their own
-//   first(j), second(j)      where the halves of piece j of a block lie in it, multiples of 16
+//   kPairs                   whether the halves of 32 neighbouring elements have scales of their
+//   own first(j), second(j)      where the halves of piece j of a block lie in it, multiples of 16
 //   Raw, load(block, j)      the piece's bytes, in registers: what is worth asking for early
 //   unpack(raw, j, grids, piece)
 // Pieces 4 h .. 4 h + 3 of a block of 256 hold elements 128 h .. 128 h + 127. Layouts:
@@ -63,10 +63,10 @@ __device__ __forceinline__ uint32_t byte_of(uint32_t word, int i) {
   return word >> 8 * i & 255;
 }
 
-// Two neighbouring pieces of a block of 256 as two whole groups of 32, for formats that have more to
-// share than to unpack twice: unit m of a block is pieces 2 m and 2 m + 1, its groups begin at
-// first(2 m) and second(2 m). Such a format has UnitRaw, load_unit(block, m) and
-// unpack_unit(raw, m, unit) besides.
+// Two neighbouring pieces of a block of 256 as two whole groups of 32, for formats that have more
+// to share than to unpack twice: unit m of a block is pieces 2 m and 2 m + 1, its groups begin at
+// first(2 m) and second(2 m). Such a format has kUnitOrder (Acts::units), UnitRaw, load_unit(block,
+// m) and unpack_unit(raw, m, unit) besides.
 struct Unit {
   uint32_t w[16];  // group h: w[8 h .. 8 h + 7]
   float scale[4];  // group h: scale[h]; with kPairs its halves' scale[2 h] and scale[2 h + 1]
@@ -74,7 +74,9 @@ struct Unit {
 };
 
 template <class F>
-concept HasUnits = requires { typename F::UnitRaw; };
+concept HasUnits = requires {
+  typename F::UnitRaw;
+};
 
 // --- 32 elements ---
 
@@ -225,6 +227,7 @@ struct GroupFormat : LargeFormat {
 struct NibbleFormat : LargeFormat {
   static constexpr int kOffset = 0;
   static constexpr bool kHasMin = true, kPairs = false;
+  static constexpr int kUnitOrder = 0;
   __host__ __device__ static constexpr int first(int j) { return 64 * (j / 2) + 16 * (j % 2); }
   __host__ __device__ static constexpr int second(int j) { return first(j) + 32; }
 
@@ -331,7 +334,7 @@ struct Q5_K : NibbleFormat {
 };
 
 struct Q6_K : LargeFormat {
-  static constexpr int kId = 14, kBytes = 210, kOffset = 32;
+  static constexpr int kId = 14, kBytes = 210, kOffset = 32, kUnitOrder = 1;
   static constexpr bool kHasMin = false, kPairs = true;
   __host__ __device__ static constexpr int first(int j) { return 128 * (j / 4) + 16 * (j % 4); }
   __host__ __device__ static constexpr int second(int j) { return first(j) + 64; }
@@ -496,120 +499,10 @@ struct IQ4_XS : GroupFormat {
   }
 };
 
-// Half h of group j in the formats with a nibble of scale per 16 elements.
-__device__ __forceinline__ void nibble_scales(float d, uint32_t byte, Piece& p) {
-  p.scale[0] = d * static_cast<float>(2 * (byte & 15) + 1);
-  p.scale[1] = d * static_cast<float>(2 * (byte >> 4 & 15) + 1);
-}
-
-__device__ __forceinline__ void put_point(uint64_t point, uint32_t signs, uint32_t* w) {
-  w[0] = with_signs(static_cast<uint32_t>(point), signs);
-  w[1] = with_signs(static_cast<uint32_t>(point >> 32), signs >> 4);
-}
-
-struct IQ2_XXS : GroupFormat {
-  static constexpr int kId = 16, kBytes = 66, kOffset = 0;
-  static constexpr bool kHasMin = false, kPairs = false;
-  struct Raw {
-    uint2 group;
-    uint32_t d;
-  };
-  __device__ static Raw load(const uint8_t* b, int j) { return {load_8(b + 2 + 8 * j), load_2(b)}; }
-  __device__ static void unpack(const Raw& r, int, const Grids* grids, Piece& p) {
-#pragma unroll
-    for (int l = 0; l < 4; ++l)
-      put_point(__ldg(grids->iq2_xxs + byte_of(r.group.x, l)),
-                even_signs(r.group.y >> 7 * l & 127), p.w + 2 * l);
-    p.scale[0] = p.scale[1] =
-        half_bits(r.d) * 0.125f * static_cast<float>(2 * (r.group.y >> 28) + 1);
-  }
-};
-
-struct IQ2_XS : GroupFormat {
-  static constexpr int kId = 17, kBytes = 74, kOffset = 0;
-  static constexpr bool kHasMin = false, kPairs = true;
-  struct Raw {
-    uint2 qs;
-    uint32_t d, scales;
-  };
-  __device__ static Raw load(const uint8_t* b, int j) {
-    return {load_8(b + 2 + 8 * j), load_2(b), __ldg(b + 66 + j)};
-  }
-  __device__ static void unpack(const Raw& r, int, const Grids* grids, Piece& p) {
-#pragma unroll
-    for (int l = 0; l < 4; ++l) {
-      const uint32_t word = (l < 2 ? r.qs.x : r.qs.y) >> 16 * (l % 2) & 0xffff;
-      put_point(__ldg(grids->iq2_xs + (word & 511)), even_signs(word >> 9), p.w + 2 * l);
-    }
-    nibble_scales(half_bits(r.d) * 0.125f, r.scales, p);
-  }
-};
-
-struct IQ2_S : GroupFormat {
-  static constexpr int kId = 22, kBytes = 82, kOffset = 0;
-  static constexpr bool kHasMin = false, kPairs = true;
-  struct Raw {
-    uint32_t d, qs, signs, high, scales;
-  };
-  __device__ static Raw load(const uint8_t* b, int j) {
-    return {load_2(b), load_4(b + 2 + 4 * j), load_4(b + 34 + 4 * j), __ldg(b + 66 + j),
-            __ldg(b + 74 + j)};
-  }
-  __device__ static void unpack(const Raw& r, int, const Grids* grids, Piece& p) {
-#pragma unroll
-    for (int l = 0; l < 4; ++l)
-      put_point(__ldg(grids->iq2_s + (byte_of(r.qs, l) | (r.high >> 2 * l & 3) << 8)),
-                byte_of(r.signs, l), p.w + 2 * l);
-    nibble_scales(half_bits(r.d) * 0.125f, r.scales, p);
-  }
-};
-
-struct IQ3_XXS : GroupFormat {
-  static constexpr int kId = 18, kBytes = 98, kOffset = 0;
-  static constexpr bool kHasMin = false, kPairs = false;
-  struct Raw {
-    uint2 qs;
-    uint32_t d, signs;
-  };
-  __device__ static Raw load(const uint8_t* b, int j) {
-    return {load_8(b + 2 + 8 * j), load_2(b), load_4(b + 66 + 4 * j)};
-  }
-  __device__ static void unpack(const Raw& r, int, const Grids* grids, Piece& p) {
-#pragma unroll
-    for (int l = 0; l < 4; ++l) {
-      const uint32_t pair = (l < 2 ? r.qs.x : r.qs.y) >> 16 * (l % 2);
-      const uint32_t signs = even_signs(r.signs >> 7 * l & 127);
-      p.w[2 * l] = with_signs(__ldg(grids->iq3_xxs + (pair & 255)), signs);
-      p.w[2 * l + 1] = with_signs(__ldg(grids->iq3_xxs + (pair >> 8 & 255)), signs >> 4);
-    }
-    p.scale[0] = p.scale[1] = half_bits(r.d) * 0.25f * static_cast<float>(2 * (r.signs >> 28) + 1);
-  }
-};
-
-struct IQ3_S : GroupFormat {
-  static constexpr int kId = 21, kBytes = 110, kOffset = 0;
-  static constexpr bool kHasMin = false, kPairs = false;
-  struct Raw {
-    uint2 qs;
-    uint32_t d, signs, high, scale;
-  };
-  __device__ static Raw load(const uint8_t* b, int j) {
-    return {load_8(b + 2 + 8 * j), load_2(b), load_4(b + 74 + 4 * j), __ldg(b + 66 + j),
-            static_cast<uint32_t>(__ldg(b + 106 + j / 2)) >> 4 * (j % 2) & 15};
-  }
-  __device__ static void unpack(const Raw& r, int, const Grids* grids, Piece& p) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t low = byte_of(i < 4 ? r.qs.x : r.qs.y, i % 4);
-      p.w[i] = with_signs(__ldg(grids->iq3_s + (low | (r.high >> i & 1) << 8)), r.signs >> 4 * i);
-    }
-    p.scale[0] = p.scale[1] = half_bits(r.d) * static_cast<float>(2 * r.scale + 1);
-  }
-};
-
-// Every block format, for dispatch: F<Q4_0>, ... given as a macro of one argument.
-#define SLUICE_BLOCK_FORMATS(F)                                                         \
-  F(Q4_0) F(Q4_1) F(Q5_0) F(Q5_1) F(Q8_0) F(Q2_K) F(Q3_K) F(Q4_K) F(Q5_K) F(Q6_K)       \
-  F(IQ2_XXS) F(IQ2_XS) F(IQ2_S) F(IQ3_XXS) F(IQ3_S) F(IQ4_NL) F(IQ4_XS) F(MXFP4)
+// Every block format (those with grids are in formats_iq.cuh), for dispatch: F<Q4_0>, ... given as a macro of one argument.
+#define SLUICE_BLOCK_FORMATS(F)                                                                \
+  F(Q4_0)                                                                                      \
+  F(Q4_1) F(Q5_0) F(Q5_1) F(Q8_0) F(Q2_K) F(Q3_K) F(Q4_K) F(Q5_K) F(Q6_K) F(IQ2_XXS) F(IQ2_XS) \
+      F(IQ2_S) F(IQ3_XXS) F(IQ3_S) F(IQ4_NL) F(IQ4_XS) F(MXFP4)
 
 }  // namespace sluice::cuda

@@ -10,11 +10,11 @@ namespace {
 
 constexpr int kRows = 64;  // of weights in a block of threads: 16 for each warp
 constexpr int kSlots = kTileSlots;
-constexpr int kStep = 32;             // elements of a row at a time
+constexpr int kStep = 32;  // elements of a row at a time
 constexpr int kThreads = 128;
-constexpr int kPitch = kStep + 8;     // bf16 from row to row: no two of 8 rows share banks
+constexpr int kPitch = kStep + 8;  // bf16 from row to row: no two of 8 rows share banks
 constexpr int kTiles = kSlots / 8;
-constexpr int kParts = kStep / 8;     // of eight elements in a row of a step
+constexpr int kParts = kStep / 8;  // of eight elements in a row of a step
 constexpr int kLoads = kRows * kParts / kThreads;
 static_assert(kRows == kSlots);
 
@@ -97,8 +97,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int pair = 0; pair < kTiles / 2; ++pair) {
         if (2 * pair >= tiles) break;
-        const int b_at =
-            (16 * pair + lane % 8 + 8 * (lane / 16)) * kPitch + k + 8 * (lane / 8 % 2);
+        const int b_at = (16 * pair + lane % 8 + 8 * (lane / 16)) * kPitch + k + 8 * (lane / 8 % 2);
         uint32_t b[4], b_low[4];
         load_fragments(acts[0] + b_at, b);
         load_fragments(acts[1] + b_at, b_low);
@@ -141,9 +140,12 @@ int32_t launch(sluice_backend* backend, const Jobs& jobs, const Acts& x, int til
 int32_t gemm_float(sluice_backend* backend, FloatType type, const Jobs& jobs, const Acts& x,
                    int tiles) {
   switch (type) {
-    case FloatType::kF32: return launch<WeightF32>(backend, jobs, x, tiles);
-    case FloatType::kF16: return launch<WeightF16>(backend, jobs, x, tiles);
-    case FloatType::kBF16: return launch<WeightBF16>(backend, jobs, x, tiles);
+    case FloatType::kF32:
+      return launch<WeightF32>(backend, jobs, x, tiles);
+    case FloatType::kF16:
+      return launch<WeightF16>(backend, jobs, x, tiles);
+    case FloatType::kBF16:
+      return launch<WeightBF16>(backend, jobs, x, tiles);
   }
   return backend->failed("gemm_float: a type without kernels");
 }

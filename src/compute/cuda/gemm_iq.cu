@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "compute/cuda/formats_iq.cuh"
 #include "compute/cuda/gemm.cuh"
 
 namespace sluice::cuda {

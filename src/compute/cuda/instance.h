@@ -12,6 +12,7 @@
 
 #include "compute/backend_abi.h"
 #include "compute/cuda/results.h"
+#include "compute/cuda/acts.h"
 #include "compute/cuda/transfers.h"
 
 namespace sluice::cuda {
@@ -46,9 +47,9 @@ constexpr size_t kReadBeyond = 64;
 class Mailbox {
  public:
   ~Mailbox();
-  // Copies `bytes` to device memory, in the order of the stream, and returns where they are, 16-byte
-  // aligned; they stay until the operation's kernels have run (at most kPosts calls later). The
-  // host's copy may go at once. nullptr on failure, with the error text set.
+  // Copies `bytes` to device memory, in the order of the stream, and returns where they are,
+  // 16-byte aligned; they stay until the operation's kernels have run (at most kPosts calls later).
+  // The host's copy may go at once. nullptr on failure, with the error text set.
   const void* post(sluice_backend* backend, const void* host, size_t bytes);
   template <typename T>
   const T* post_array(sluice_backend* backend, const T* host, int64_t count) {
@@ -95,7 +96,11 @@ struct sluice_backend {
   sluice::cuda::Grids* grids = nullptr;  // device
   sluice::cuda::Mailbox mailbox;
 
-  // Scratch of multiply and experts.
+  // Scratch of norm_for_products, multiply and experts.
+  sluice::cuda::Scratch normed;
+  sluice::cuda::Remembered remembered;
+  int32_t* arrivals = nullptr;  // device, [kArrivals], zero between kernels: blocks that are done
+  static constexpr int64_t kArrivals = 1 << 14;
   sluice::cuda::Scratch input;   // quantised rows of x
   sluice::cuda::Scratch middle;  // experts: quantised rows of silu(gate) * up
   sluice::cuda::Scratch gates;   // experts: gate x and up x
@@ -127,8 +132,8 @@ struct sluice_backend {
     }                                                                                     \
   } while (false)
 // Returns 1 from the operation when a step of it, which has set the error text, fails.
-#define SLUICE_STEP(call)     \
-  do {                        \
+#define SLUICE_STEP(call)      \
+  do {                         \
     if ((call) != 0) return 1; \
   } while (false)
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "compute/cuda/formats.cuh"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/products.h"
 
 namespace sluice::cuda {
@@ -53,15 +54,17 @@ __device__ __forceinline__ float piece_dot(const Piece& p, int j, const int8_t* 
   }
 }
 
-// Unit . activations, which begin at its first element.
+// Unit . activations: q is the unit's first chunk in their order, groups those of the row from the
+// unit's first.
 template <class F>
 __device__ __forceinline__ float unit_dot(const Unit& u, const int8_t* q, const ActGroup* groups) {
   constexpr int kSecond = F::second(0) - F::first(0);
+  constexpr int kChunks = 8;  // from chunk to chunk of a unit
+  const auto* from = reinterpret_cast<const uint4*>(q);
   float result = 0;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const auto* from = reinterpret_cast<const uint4*>(q + h * kSecond);
-    const uint4 xa = __ldg(from), xb = __ldg(from + 1);
+    const uint4 xa = __ldg(from + 2 * h * kChunks), xb = __ldg(from + (2 * h + 1) * kChunks);
     const int2 g = __ldg(reinterpret_cast<const int2*>(groups + h * kSecond / 32));
     const uint32_t* w = u.w + 8 * h;
     const int low = static_cast<int16_t>(g.y & 0xffff), high = g.y >> 16;
@@ -82,11 +85,11 @@ __device__ __forceinline__ float unit_dot(const Unit& u, const int8_t* q, const 
 template <class F>
 constexpr int kTake = HasUnits<F> ? 64 : 32;
 
-// Lanes of a row: short rows leave a part of the warp to others.
+// Lanes of a row, as a power of two: short rows leave a part of the warp to others.
 template <class F>
 __host__ __device__ constexpr int lanes_of_row(int cols) {
   const int parts = cols / kTake<F>;
-  return parts > 16 ? 32 : parts > 8 ? 16 : 8;
+  return parts > 16 ? 5 : parts > 8 ? 4 : 3;
 }
 
 template <class F>
@@ -102,41 +105,22 @@ struct Loaded<F> {
   }
 };
 
-template <class F, int kSlots>
-__global__ void __launch_bounds__(kMatvecWarps* kWarp, kSlots <= 2 ? 6 : kSlots <= 4 ? 5 : 4)
-    matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
-  // Rows of a lane, and parts of each that are asked for together.
-  constexpr int kRows = kMatvecRows;
+// Lane `lane` of the `width` that share rows: adds its part of weight[r] . activations s to
+// sum[r][s]. q: rows in the format's order (see order_of).
+template <class F, int kRows, int kSlots>
+__device__ __forceinline__ void add_products(const uint8_t* const (&weight)[kRows],
+                                             const int8_t* const (&q)[kSlots],
+                                             const ActGroup* const (&groups)[kSlots], int cols,
+                                             int lane, int width, const Grids* grids,
+                                             float (&sum)[kRows][kSlots]) {
+  // Parts of a row that are asked for together.
   constexpr int kAhead = kSlots == 1 && F::kElements == 32 ? 2 : 1;
   constexpr int kParts = F::kElements / kTake<F>;  // of a block
-  const Job& job = jobs.job[blockIdx.y];
-  const int width = lanes_of_row<F>(jobs.cols);
-  const int lane = threadIdx.x % width;
-  const int row = (blockIdx.x * kMatvecWarps * kWarp + threadIdx.x) / width * kRows;
-  const int fine = job.fine;
-  const int begin = blockIdx.z * (kSlots >> fine);  // of the job's activations
-  // Whole warps leave: the sums need all lanes of one.
-  if (row - threadIdx.x % kWarp / width * kRows >= job.weight_rows || begin >= job.count) return;
-
-  const int8_t* q[kSlots];
-  const ActGroup* groups[kSlots];
-#pragma unroll
-  for (int s = 0; s < kSlots; ++s) {
-    const int i = min(begin + (s >> fine), job.count - 1);
-    const int r = job.rows ? __ldg(job.rows + i) : job.first + i;
-    const int64_t packed = int64_t{r} * x.copies + (s & fine);
-    q[s] = x.q + packed * x.stride;
-    groups[s] = x.groups + packed * (x.stride / 32);
-  }
-  const uint8_t* weight[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r)
-    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
-
-  float sum[kRows][kSlots] = {};
-  const int parts = jobs.cols / kTake<F>;
+  const int parts = cols / kTake<F>;
   const int j = lane % kParts;  // the same in all its blocks
-#pragma unroll 1
+  // Longer bodies would take more registers than they hide latency.
+  constexpr int kUnroll = HasUnits<F> || kSlots > 2 ? 1 : 4;
+#pragma unroll kUnroll
   for (int base = lane; base < parts; base += width * kAhead) {
     Loaded<F> loaded[kAhead][kRows];
 #pragma unroll
@@ -157,12 +141,13 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp, kSlots <= 2 ? 6 : kSlots 
         Unit unit[kRows];
 #pragma unroll
         for (int r = 0; r < kRows; ++r) F::unpack_unit(loaded[u][r].raw, j, unit[r]);
-        const int first = at + F::first(2 * j);
+        const int chunk = part / 8 * 512 + part % 8 * 16;
+        const int group = (at + F::first(2 * j)) / 32;
 #pragma unroll
         for (int s = 0; s < kSlots; ++s) {
 #pragma unroll
           for (int r = 0; r < kRows; ++r)
-            sum[r][s] += unit_dot<F>(unit[r], q[s] + first, groups[s] + first / 32);
+            sum[r][s] += unit_dot<F>(unit[r], q[s] + chunk, groups[s] + group);
         }
       } else {
         Piece piece[kRows];
@@ -177,6 +162,55 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp, kSlots <= 2 ? 6 : kSlots 
       }
     }
   }
+}
+
+// Row `packed` of the activations as add_products takes it.
+template <class F>
+__device__ __forceinline__ const int8_t* order_of(const Acts& x, int64_t packed) {
+  if constexpr (HasUnits<F>) return x.units[F::kUnitOrder] + packed * x.unit_stride;
+  return x.q + packed * x.stride;
+}
+
+// Blocks that a multiprocessor must hold: bounds the registers.
+template <class F>
+__host__ __device__ constexpr int matvec_blocks(int slots) {
+  return slots > 4 ? 4 : slots > 2 ? 5 : HasUnits<F> ? 6 : 1;
+}
+
+template <class F, int kSlots>
+__global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
+    matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
+  constexpr int kRows = kMatvecRows;
+  await_previous();
+  allow_next();
+  const Job& job = jobs.job[blockIdx.y];
+  const int log = lanes_of_row<F>(jobs.cols);
+  const int width = 1 << log;
+  const int lane = threadIdx.x & (width - 1);
+  const int row = ((blockIdx.x * kMatvecWarps * kWarp + threadIdx.x) >> log) * kRows;
+  const int fine = job.fine;
+  const int begin = blockIdx.z * (kSlots >> fine);  // of the job's activations
+  // Whole warps leave: the sums need all lanes of one.
+  const int warp_row = row - static_cast<int>(threadIdx.x % kWarp >> log) * kRows;
+  if (warp_row >= job.weight_rows || begin >= job.count) return;
+
+  const int8_t* q[kSlots];
+  const ActGroup* groups[kSlots];
+#pragma unroll
+  for (int s = 0; s < kSlots; ++s) {
+    const int i = min(begin + (s >> fine), job.count - 1);
+    const int r = job.rows ? __ldg(job.rows + i) : job.first + i;
+    const int64_t packed = int64_t{r} * x.copies + (s & fine);
+    q[s] = order_of<F>(x, packed);
+    groups[s] = x.groups + packed * (x.stride / 32);
+  }
+  const uint8_t* weight[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r)
+    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
+
+  float sum[kRows][kSlots] = {};
+  add_products<F>(weight, q, groups, jobs.cols, lane, width, grids, sum);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -199,23 +233,18 @@ int32_t matvec(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slo
   int rows = 0;
   for (int i = 0; i < jobs.count; ++i)
     rows = rows < jobs.job[i].weight_rows ? jobs.job[i].weight_rows : rows;
-  const int block_rows = kMatvecWarps * kWarp / lanes_of_row<F>(jobs.cols) * kMatvecRows;
+  const int block_rows = (kMatvecWarps * kWarp >> lanes_of_row<F>(jobs.cols)) * kMatvecRows;
   const auto launch = [&](auto kernel, int at_once) {
     const dim3 grid(static_cast<unsigned>(ceil_div(rows, block_rows)),
                     static_cast<unsigned>(jobs.count),
                     static_cast<unsigned>(ceil_div(slots, at_once)));
-    kernel<<<grid, kMatvecWarps * kWarp, 0, backend->stream>>>(jobs, x, backend->grids);
+    return launch_after(backend, "matvec", kernel, grid, kMatvecWarps * kWarp, jobs, x,
+                        backend->grids);
   };
-  if (slots <= 1) {
-    launch(matvec_kernel<F, 1>, 1);
-  } else if (slots <= 2) {
-    launch(matvec_kernel<F, 2>, 2);
-  } else if (slots <= 4) {
-    launch(matvec_kernel<F, 4>, 4);
-  } else {
-    launch(matvec_kernel<F, 8>, 8);
-  }
-  return backend->launched("matvec");
+  if (slots <= 1) return launch(matvec_kernel<F, 1>, 1);
+  if (slots <= 2) return launch(matvec_kernel<F, 2>, 2);
+  if (slots <= 4) return launch(matvec_kernel<F, 4>, 4);
+  return launch(matvec_kernel<F, 8>, 8);
 }
 
 }  // namespace sluice::cuda

@@ -85,9 +85,12 @@ int32_t launch(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slo
 int32_t matvec_float(sluice_backend* backend, FloatType type, const Jobs& jobs, const Acts& x,
                      int slots) {
   switch (type) {
-    case FloatType::kF32: return launch<WeightF32>(backend, jobs, x, slots);
-    case FloatType::kF16: return launch<WeightF16>(backend, jobs, x, slots);
-    case FloatType::kBF16: return launch<WeightBF16>(backend, jobs, x, slots);
+    case FloatType::kF32:
+      return launch<WeightF32>(backend, jobs, x, slots);
+    case FloatType::kF16:
+      return launch<WeightF16>(backend, jobs, x, slots);
+    case FloatType::kBF16:
+      return launch<WeightBF16>(backend, jobs, x, slots);
   }
   return backend->failed("matvec_float: a type without kernels");
 }

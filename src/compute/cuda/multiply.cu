@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "compute/cuda/formats.cuh"
+#include "compute/cuda/formats_iq.cuh"
 #include "compute/cuda/products.h"
 #include "quant/quant.h"
 
@@ -27,8 +28,8 @@ int32_t launch(sluice_backend* backend, uint32_t type, bool few, const Jobs& job
     case quant::Type::kBF16:
       return few ? matvec_float(backend, FloatType::kBF16, jobs, x, extent)
                  : gemm_float(backend, FloatType::kBF16, jobs, x, extent);
-#define SLUICE_CASE(F)             \
-  case quant::Type::k##F:          \
+#define SLUICE_CASE(F)    \
+  case quant::Type::k##F: \
     return few ? matvec<F>(backend, jobs, x, extent) : gemm<F>(backend, jobs, x, extent);
       SLUICE_BLOCK_FORMATS(SLUICE_CASE)
 #undef SLUICE_CASE
@@ -37,8 +38,8 @@ int32_t launch(sluice_backend* backend, uint32_t type, bool few, const Jobs& job
 }
 
 // The same type, all few or all many.
-int32_t run_group(sluice_backend* backend, const Acts& x, const Product* const* group,
-                  size_t count, bool few) {
+int32_t run_group(sluice_backend* backend, const Acts& x, const Product* const* group, size_t count,
+                  bool few) {
   for (size_t begin = 0; begin < count; begin += kJobs) {
     Jobs jobs{};
     jobs.count = static_cast<int32_t>(std::min<size_t>(kJobs, count - begin));
@@ -73,7 +74,7 @@ int32_t run_products(sluice_backend* backend, const Acts& x, const Product* prod
     if (products[i].job.count > 0 && products[i].job.weight_rows > 0) todo.push_back(products + i);
   const auto few = [&](const Product* p) {
     if (is_float_type(p->type) && backend->capability < kBf16Capability) return true;
-    return p->job.count << (p->job.fine ? 1 : 0) <= kFewSlots;
+    return is_few(p->job.count, p->job.fine != 0);
   };
   std::vector<const Product*> group;
   while (!todo.empty()) {
@@ -101,18 +102,19 @@ int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t 
     const bool is_float = is_float_type(p.weight.type);
     quantised |= !is_float;
     fine |= !is_float && p.fine;
-    list[static_cast<size_t>(i)] = {p.weight.type, p.weight.cols,
-                                    Job{static_cast<const uint8_t*>(p.weight.data), p.out, nullptr,
-                                        0, static_cast<int32_t>(rows),
-                                        static_cast<int32_t>(p.weight.rows), 0,
-                                        static_cast<int16_t>(p.accumulate != 0),
-                                        static_cast<int16_t>(!is_float && p.fine)}};
+    list[static_cast<size_t>(i)] = {
+        p.weight.type, p.weight.cols,
+        Job{static_cast<const uint8_t*>(p.weight.data), p.out, nullptr, 0,
+            static_cast<int32_t>(rows), static_cast<int32_t>(p.weight.rows), 0,
+            static_cast<int16_t>(p.accumulate != 0), static_cast<int16_t>(!is_float && p.fine)}};
   }
   Acts acts;
   acts.floats = x;
   acts.dim = dim;
   if (quantised)
-    SLUICE_STEP(quantize(backend, x, nullptr, rows, dim, fine, backend->input, &acts));
+    SLUICE_STEP(quantize_input(backend, x, rows, dim, fine, is_few(rows, false), &acts));
+  else if (backend->remembered.acts.floats != x)
+    backend->remembered = {};
   return run_products(backend, acts, list.data(), count);
 }
 
@@ -124,9 +126,16 @@ int32_t multiply_float(sluice_backend* backend, const float* x, int64_t rows, in
   Jobs jobs{};
   jobs.row_bytes = dim * 4;
   switch (static_cast<quant::Type>(weight.type)) {
-    case quant::Type::kF32: break;
-    case quant::Type::kF16: type = FloatType::kF16; jobs.row_bytes = dim * 2; break;
-    case quant::Type::kBF16: type = FloatType::kBF16; jobs.row_bytes = dim * 2; break;
+    case quant::Type::kF32:
+      break;
+    case quant::Type::kF16:
+      type = FloatType::kF16;
+      jobs.row_bytes = dim * 2;
+      break;
+    case quant::Type::kBF16:
+      type = FloatType::kBF16;
+      jobs.row_bytes = dim * 2;
+      break;
     default: {
       std::vector<int32_t> ids(static_cast<size_t>(weight.rows));
       for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
@@ -138,8 +147,9 @@ int32_t multiply_float(sluice_backend* backend, const float* x, int64_t rows, in
   }
   jobs.count = 1;
   jobs.cols = static_cast<int32_t>(dim);
-  jobs.job[0] = Job{data, out, nullptr, 0, static_cast<int32_t>(rows),
-                    static_cast<int32_t>(weight.rows), 0, 0, 0};
+  jobs.job[0] =
+      Job{data, out, nullptr, 0, static_cast<int32_t>(rows), static_cast<int32_t>(weight.rows),
+          0,    0,   0};
   Acts acts;
   acts.floats = x;
   acts.dim = dim;

@@ -6,23 +6,13 @@
 
 namespace sluice::cuda {
 
-// 32 activations: x[i] = scale * q[i]. sum[h] = q[16 h] + ... + q[16 h + 15].
-struct alignas(8) ActGroup {
-  float scale;
-  int16_t sum[2];
-};
-
-// Quantised rows of activations on the device, as src/quant quantises them. With copies = 2 every
-// row gives two: 2 r, and 2 r + 1 with what the first one's rounding lost.
-struct Acts {
-  const int8_t* q = nullptr;          // [rows * copies, stride]
-  const ActGroup* groups = nullptr;   // [rows * copies, stride / 32]
-  int64_t stride = 0;                 // elements: dim rounded up to kActStep, zeros behind dim
-  int copies = 1;
-  const float* floats = nullptr;      // [rows, dim] as they were, for weights of a float type
-  int64_t dim = 0;
-};
 constexpr int64_t kActStep = 128;
+
+// Where the orders of units go.
+struct UnitOrders {
+  int8_t* units[2];  // nullptr: not wanted
+  int32_t stride;
+};
 
 constexpr int64_t act_stride(int64_t dim) {
   return ceil_div(dim, kActStep) * kActStep;
@@ -66,17 +56,30 @@ struct Jobs {
 };
 static_assert(sizeof(Jobs) + sizeof(Acts) + 16 <= 4096);
 
-// Quantises rows of x (in place of x: silu(x) * up when `up` is given). Sets q, groups, stride and
-// copies of `acts`.
+// Quantises rows of x (in place of x: silu(x) * up when `up` is given). few: a product with few
+// activations follows. Sets all of `acts` but floats and dim.
 int32_t quantize(sluice_backend* backend, const float* x, const float* up, int64_t rows,
-                 int64_t dim, bool fine, Scratch& scratch, Acts* acts);
+                 int64_t dim, bool fine, bool few, Scratch& scratch, Acts* acts);
+// Place for one-row-each quantised rows with the orders of units, of which nothing is written yet.
+bool place_acts(sluice_backend* backend, int64_t rows, int64_t dim, Scratch& scratch, Acts* acts,
+                UnitOrders* orders);
+// rms_norm(), which of a few rows also leaves the quantised form in backend->remembered.
+int32_t norm_for_products(sluice_backend* backend, const float* x, const float* weight,
+                          int64_t rows, int64_t dim, float eps, float* out);
+// The input of a product: what is remembered of it, else quantised now.
+int32_t quantize_input(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                       bool fine, bool few, Acts* acts);
 // out = silu(gate) * up
 int32_t swiglu(sluice_backend* backend, const float* gate, const float* up, int64_t count,
                float* out);
 
 // The kernels, for one format. slots: activations of the largest job, a fine one counting twice.
-// Matrix times vectors: at most kFewSlots slots are read at once, the weights once for each so many.
+// Matrix times vectors: at most kFewSlots slots are read at once, the weights once for each so
+// many.
 constexpr int kFewSlots = 8;
+constexpr bool is_few(int64_t count, bool fine) {
+  return count * (fine ? 2 : 1) <= kFewSlots;
+}
 template <class Format>
 int32_t matvec(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slots);
 // Tiles of kTileSlots slots on tensor cores.

@@ -1,63 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Activations to 8 bits with one scale per 32, bit for bit as src/quant/activations.cpp does it.
-#include <cfloat>
-
-#include "compute/cuda/device.cuh"
-#include "compute/cuda/products.h"
+#include "compute/cuda/launch.h"
+#include "compute/cuda/quantize.cuh"
+#include "compute/cuda/reduce.cuh"
 
 namespace sluice::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kLanes = 8;  // per group of 32: four elements each
-constexpr float kSmallest = 1e-36f;
-
-__device__ __forceinline__ float silu_times(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
-}
-
-// One group of 32 by eight neighbouring lanes: v are this lane's four elements. Returns the scale.
-__device__ __forceinline__ float quantize_group(const float (&v)[4], int (&q)[4]) {
-  uint32_t bits = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) bits = max(bits, __float_as_uint(v[i]) & 0x7fffffffu);
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2)
-    bits = max(bits, __shfl_xor_sync(0xffffffffu, bits, distance));
-  const float largest = __uint_as_float(bits);
-  float scale = 0, inverse = 0;
-  if (largest >= kSmallest && largest <= FLT_MAX) {
-    scale = __fdiv_rn(largest, 127.0f);
-    inverse = __fdiv_rn(127.0f, largest);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) q[i] = __float2int_rn(__fmul_rn(v[i], inverse));
-  } else {
-    scale = largest < kSmallest ? 0.0f : __int_as_float(0x7fffffff);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) q[i] = 0;
-  }
-  return scale;
-}
-
-// to, group: nullptr for lanes of a group that does not exist, which only take part in the sums.
-__device__ __forceinline__ void store_group(const int (&q)[4], float scale, int lane, char4* to,
-                                            ActGroup* group) {
-  int sum = q[0] + q[1] + q[2] + q[3];  // over the four lanes of a half
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-  const int other = __shfl_xor_sync(0xffffffffu, sum, 4);
-  if (!to) return;
-  *to = make_char4(static_cast<signed char>(q[0]), static_cast<signed char>(q[1]),
-                   static_cast<signed char>(q[2]), static_cast<signed char>(q[3]));
-  if (lane == 0) *group = {scale, {static_cast<int16_t>(sum), static_cast<int16_t>(other)}};
-}
-
 __global__ void __launch_bounds__(kThreads)
     quantize_rows(const float* __restrict__ x, const float* __restrict__ up, int64_t groups,
                   int32_t dim, int32_t stride, int copies, int8_t* __restrict__ q,
-                  ActGroup* __restrict__ out) {
-  const int64_t index = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes;
-  const int lane = threadIdx.x % kLanes;
+                  ActGroup* __restrict__ out, const UnitOrders orders) {
+  await_previous();
+  allow_next();
+  const int64_t index = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kGroupLanes;
+  const int lane = threadIdx.x % kGroupLanes;
   const int32_t per_row = stride / 32;
   const bool exists = index < groups;
   const int64_t row = exists ? index / per_row : 0;
@@ -69,56 +27,132 @@ __global__ void __launch_bounds__(kThreads)
     v[i] = x[row * dim + at + i];
     if (up) v[i] = silu_times(v[i], up[row * dim + at + i]);
   }
-  int levels[4];
-  const float scale = quantize_group(v, levels);
-  float rest[4];
+  quantize_to(v, exists, row * copies, at, copies, stride, q, out, orders);
+}
+
+// One block per row: the norm as rms_norm has it, then the quantised row, twice (fine).
+__global__ void __launch_bounds__(kThreads)
+    rms_norm_quantize(const float* x, const float* weight, int32_t dim, float eps, float* out,
+                      int32_t stride, int8_t* q, ActGroup* groups, const UnitOrders orders) {
+  await_previous();
+  allow_next();
+  const float* from = x + int64_t{blockIdx.x} * dim;
+  float* to = out + int64_t{blockIdx.x} * dim;
+  float squares = 0;
+#pragma unroll 8
+  for (int32_t i = threadIdx.x; i < dim; i += kThreads) squares += from[i] * from[i];
+  const float scale = norm_scale(block_sum<kThreads>(squares), dim, eps);
+#pragma unroll 8
+  for (int32_t i = threadIdx.x; i < dim; i += kThreads) to[i] = from[i] * scale * weight[i];
+  __syncthreads();
+  for (int32_t base = 0; base < dim; base += 4 * kThreads) {
+    const int32_t at = base + 4 * static_cast<int32_t>(threadIdx.x);
+    const bool exists = at < dim;
+    float v[4] = {0, 0, 0, 0};
+    if (exists) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    rest[i] = __fsub_rn(v[i], __fmul_rn(scale, static_cast<float>(levels[i])));
-  char4* to = exists ? reinterpret_cast<char4*>(q + row * copies * stride + at) : nullptr;
-  ActGroup* group = out + row * copies * per_row + at / 32;
-  store_group(levels, scale, lane, to, group);
-  if (copies == 1) return;
-  const float finer = quantize_group(rest, levels);
-  store_group(levels, finer, lane, exists ? to + stride / 4 : nullptr, group + per_row);
+      for (int i = 0; i < 4; ++i) v[i] = to[at + i];
+    }
+    quantize_to(v, exists, 2 * int64_t{blockIdx.x}, exists ? at : 0, 2, stride, q, groups, orders);
+  }
 }
 
 __global__ void __launch_bounds__(kThreads)
     swiglu_rows(const float* __restrict__ gate, const float* __restrict__ up, int64_t count,
                 float* __restrict__ out) {
+  await_previous();
+  allow_next();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < count) out[i] = silu_times(gate[i], up[i]);
 }
 
 }  // namespace
 
-int32_t quantize(sluice_backend* backend, const float* x, const float* up, int64_t rows,
-                 int64_t dim, bool fine, Scratch& scratch, Acts* acts) {
+namespace {
+
+// Where quantised rows go in `scratch`; sets all of `acts` but floats and dim.
+bool place(sluice_backend* backend, int64_t rows, int64_t dim, int copies, bool few,
+           Scratch& scratch, Acts* acts, UnitOrders* orders) {
+  constexpr int64_t kUnits = 512;  // elements of eight units
   const int64_t stride = act_stride(dim);
-  const int copies = fine ? 2 : 1;
+  const int64_t unit_stride = few ? ceil_div(stride, kUnits) * kUnits : 0;
   const int64_t bytes = rows * copies * stride;
-  const int64_t groups = rows * (stride / 32);
-  auto* memory = static_cast<uint8_t*>(scratch.reserve(
-      backend, static_cast<size_t>(bytes + groups * copies * int64_t{sizeof(ActGroup)})));
-  if (!memory) return 1;
-  acts->q = reinterpret_cast<int8_t*>(memory);
-  acts->groups = reinterpret_cast<ActGroup*>(memory + bytes);
+  const int64_t unit_bytes = rows * copies * unit_stride;
+  const int64_t group_bytes = rows * copies * (stride / 32) * int64_t{sizeof(ActGroup)};
+  auto* memory = static_cast<int8_t*>(
+      scratch.reserve(backend, static_cast<size_t>(2 * unit_bytes + bytes + group_bytes)));
+  if (!memory) return false;
+  acts->q = memory + 2 * unit_bytes;
+  acts->groups = reinterpret_cast<ActGroup*>(memory + 2 * unit_bytes + bytes);
   acts->stride = stride;
   acts->copies = copies;
+  acts->units[0] = few ? memory : nullptr;
+  acts->units[1] = few ? memory + unit_bytes : nullptr;
+  acts->unit_stride = unit_stride;
+  *orders = {{few ? memory : nullptr, few ? memory + unit_bytes : nullptr},
+             static_cast<int32_t>(unit_stride)};
+  return true;
+}
+
+}  // namespace
+
+bool place_acts(sluice_backend* backend, int64_t rows, int64_t dim, Scratch& scratch, Acts* acts,
+                UnitOrders* orders) {
+  return place(backend, rows, dim, 1, true, scratch, acts, orders);
+}
+
+int32_t quantize(sluice_backend* backend, const float* x, const float* up, int64_t rows,
+                 int64_t dim, bool fine, bool few, Scratch& scratch, Acts* acts) {
+  const int copies = fine ? 2 : 1;
+  UnitOrders orders{};
+  if (!place(backend, rows, dim, copies, few, scratch, acts, &orders)) return 1;
+  const int64_t groups = rows * (acts->stride / 32);
   if (groups == 0) return 0;
-  const int64_t blocks = ceil_div(groups * kLanes, kThreads);
-  quantize_rows<<<static_cast<unsigned>(blocks), kThreads, 0, backend->stream>>>(
-      x, up, groups, static_cast<int32_t>(dim), static_cast<int32_t>(stride), copies,
-      reinterpret_cast<int8_t*>(memory), reinterpret_cast<ActGroup*>(memory + bytes));
-  return backend->launched("quantize_rows");
+  const int64_t blocks = ceil_div(groups * kGroupLanes, kThreads);
+  return launch_after(backend, "quantize_rows", quantize_rows, static_cast<unsigned>(blocks),
+                      kThreads, x, up, groups, static_cast<int32_t>(dim),
+                      static_cast<int32_t>(acts->stride), copies, const_cast<int8_t*>(acts->q),
+                      const_cast<ActGroup*>(acts->groups), orders);
+}
+
+int32_t norm_for_products(sluice_backend* backend, const float* x, const float* weight,
+                          int64_t rows, int64_t dim, float eps, float* out) {
+  // Where many rows follow, or none that is quantised, there is nothing to save.
+  constexpr int64_t kMostRows = 4, kMostDim = 1 << 16;
+  if (rows < 1 || rows > kMostRows || dim % 32 != 0 || dim > kMostDim)
+    return rms_norm(backend, x, weight, rows, dim, eps, out);
+  UnitOrders orders{};
+  Acts acts;
+  if (!place(backend, rows, dim, 2, true, backend->normed, &acts, &orders)) return 1;
+  SLUICE_STEP(launch_after(
+      backend, "rms_norm_quantize", rms_norm_quantize, static_cast<unsigned>(rows), kThreads, x,
+      weight, static_cast<int32_t>(dim), eps, out, static_cast<int32_t>(acts.stride),
+      const_cast<int8_t*>(acts.q), const_cast<ActGroup*>(acts.groups), orders));
+  acts.floats = out;
+  acts.dim = dim;
+  backend->remembered = {acts, rows};
+  return 0;
+}
+
+int32_t quantize_input(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                       bool fine, bool few, Acts* acts) {
+  const Remembered& r = backend->remembered;
+  if (r.acts.floats == x && r.acts.dim == dim && rows <= r.rows && few) {
+    *acts = r.acts;
+    return 0;
+  }
+  backend->remembered = {};  // what is computed from another input may overwrite it
+  acts->floats = x;
+  acts->dim = dim;
+  return quantize(backend, x, nullptr, rows, dim, fine, few, backend->input, acts);
 }
 
 int32_t swiglu(sluice_backend* backend, const float* gate, const float* up, int64_t count,
                float* out) {
   if (count == 0) return 0;
-  swiglu_rows<<<static_cast<unsigned>(ceil_div(count, kThreads)), kThreads, 0, backend->stream>>>(
-      gate, up, count, out);
-  return backend->launched("swiglu_rows");
+  return launch_after(backend, "swiglu_rows", swiglu_rows,
+                      static_cast<unsigned>(ceil_div(count, kThreads)), kThreads, gate, up, count,
+                      out);
 }
 
 }  // namespace sluice::cuda

@@ -11,8 +11,8 @@
 
 namespace sluice::cuda {
 
-// Numbered points of one stream; any thread may ask. Points that left the ring count as passed only once they are:
-// taking one's place waits for it.
+// Numbered points of one stream; any thread may ask. Points that left the ring count as passed only
+// once they are: taking one's place waits for it.
 class Points {
  public:
   ~Points();
