@@ -37,8 +37,7 @@ Result<Backend> load_backend(std::string_view name, const Backend::Options& opti
     if (!library)
       return fail(ErrorKind::kDevice, "{}: {}: build or install it for this machine", path.string(),
                   dlerror());
-    const auto entry =
-        reinterpret_cast<sluice_backend_entry>(dlsym(library, SLUICE_BACKEND_ENTRY));
+    const auto entry = reinterpret_cast<sluice_backend_entry>(dlsym(library, SLUICE_BACKEND_ENTRY));
     if (!entry)
       return fail(ErrorKind::kDevice,
                   "{}: no symbol {}: install program and backend from one build", path.string(),
