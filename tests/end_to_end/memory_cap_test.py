@@ -125,8 +125,9 @@ class MemoryCap(unittest.TestCase):
             self.assertEqual(group.kills(), 0, label)
             self.assertLessEqual(peak, plan + ROUNDING + SLACK, label)
             self.assertLessEqual(plan, ram + ROUNDING, label)
-            # Large enough for 3 % to mean something; bench plans for 512 rows at least.
-            if plan > 512 * MIB and ubatch >= 512:
+            # Large enough for 3 % to mean something; bench plans for 512 rows at least, and experts that come one by
+            # one need less scratch than all of a batch at once.
+            if plan > 512 * MIB and ubatch >= 512 and not tight:
                 self.assertAlmostEqual(peak / plan, 1, delta=0.03 + ROUNDING / plan, msg=label)
             return tight
 
