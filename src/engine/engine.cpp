@@ -191,9 +191,6 @@ Status Engine::choose_reading(const model::Config& config) {
   for (const auto& file : file_.files()) paths.push_back(file->name());
   FileFacts facts;
   facts.all_experts = plan_.all_experts();
-  facts.file_bytes = file_.file_bytes();
-  const uint64_t available = available_bytes().value_or(0);
-  facts.spare_bytes = available - std::min(available, plan_.total());
   const gguf::Tensor* part = file_.find_tensor("blk.0.ffn_down_exps.weight");
   const uint64_t part_bytes = part ? part->bytes / static_cast<uint64_t>(config.experts) : 0;
   SLUICE_ASSIGN(reading_,

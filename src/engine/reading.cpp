@@ -32,9 +32,7 @@ std::string depth_text(const Reading& reading) {
 }  // namespace
 
 bool through_page_cache(const FileFacts& facts) {
-  if (!facts.all_experts) return facts.cached.value_or(0) >= kAllCached;
-  // Room for both copies: the next start will find the file in memory.
-  return facts.cached.value_or(0) >= kMostlyCached || facts.spare_bytes >= facts.file_bytes;
+  return facts.cached.value_or(0) >= (facts.all_experts ? kMostlyCached : kAllCached);
 }
 
 Result<Reading> choose_reading(const std::vector<std::string>& paths, FileFacts facts,

@@ -14,7 +14,7 @@
 namespace sluice::engine {
 
 enum class LoadMode {
-  kAuto,      // through the page cache where that holds the file, or will; else past it
+  kAuto,      // through the page cache where that holds the file, else past it
   kBuffered,  // through the page cache
   kDirect,    // past it, where the file's disk can
 };
@@ -36,8 +36,6 @@ struct ReadingOptions {
 struct FileFacts {
   bool all_experts = false;      // each is read once; else again and again
   std::optional<double> cached;  // share of the files in the page cache; nullopt: unknown
-  uint64_t file_bytes = 0;
-  uint64_t spare_bytes = 0;  // that the system can still use for its page cache once all is loaded
 };
 bool through_page_cache(const FileFacts& facts);
 

@@ -31,9 +31,9 @@ class WarmStart(unittest.TestCase):
 
     def chat(self, *flags, pause=0.0):
         """Asks one thing after a pause: (text, share of experts in memory in percent, other lines of standard error)"""
-        process = subprocess.Popen([SLUICE, "run", "-m", MODEL, *FLAGS, "--ram", RAM, "--disk-profile", "off", "-n", "6", "--temp", "0", *flags], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   env={**os.environ, "XDG_CACHE_HOME": str(self.folder)})
+        command = [SLUICE, "run", "-m", MODEL, *FLAGS, "--ram", RAM, "--disk-profile", "off", "-n", "6", "--temp", "0"]
+        process = subprocess.Popen([*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env={**os.environ, "XDG_CACHE_HOME": str(self.folder)})
         time.sleep(pause)  # somebody types; the disk is idle
         out, err = process.communicate(b"What is 12 + 30?\n", timeout=120)
         self.assertEqual(process.returncode, 0, err)

@@ -19,20 +19,18 @@ using storage::ReadMode;
 using testing::HasSubstr;
 
 TEST(ThroughPageCache, WhereAllExpertsFit) {
-  constexpr uint64_t kFile = 1000;
-  EXPECT_TRUE(through_page_cache({true, 1.0, kFile, 0})) << "it is in memory already";
-  EXPECT_TRUE(through_page_cache({true, 0.6, kFile, 0}));
-  EXPECT_FALSE(through_page_cache({true, 0.3, kFile, 999})) << "no room for a second copy";
-  EXPECT_TRUE(through_page_cache({true, 0.0, kFile, 1000})) << "the next start is a warm one";
-  EXPECT_TRUE(through_page_cache({true, std::nullopt, kFile, 1000}));
-  EXPECT_FALSE(through_page_cache({true, std::nullopt, kFile, 999}));
+  EXPECT_TRUE(through_page_cache({true, 1.0})) << "it is in memory already";
+  EXPECT_TRUE(through_page_cache({true, 0.6}));
+  EXPECT_FALSE(through_page_cache({true, 0.3}));
+  EXPECT_FALSE(through_page_cache({true, 0.0}));
+  EXPECT_FALSE(through_page_cache({true, std::nullopt}));
 }
 
 TEST(ThroughPageCache, WhereExpertsComeAndGo) {
-  EXPECT_FALSE(through_page_cache({false, 0.0, 1000, 5000}));
-  EXPECT_FALSE(through_page_cache({false, 0.9, 1000, 5000})) << "the rest would be read slowly";
-  EXPECT_TRUE(through_page_cache({false, 1.0, 1000, 0}));
-  EXPECT_FALSE(through_page_cache({false, std::nullopt, 1000, 5000}));
+  EXPECT_FALSE(through_page_cache({false, 0.0}));
+  EXPECT_FALSE(through_page_cache({false, 0.9})) << "the rest would be read slowly";
+  EXPECT_TRUE(through_page_cache({false, 1.0}));
+  EXPECT_FALSE(through_page_cache({false, std::nullopt}));
 }
 
 class ChooseReading : public testing::Test {
