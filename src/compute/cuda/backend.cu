@@ -129,7 +129,7 @@ sluice_backend* open(const sluice_backend_config* config) {
                  ": check nvidia-smi for what uses its memory";
     return nullptr;
   }
-  char text[160];
+  char text[320];
   std::snprintf(text, sizeof text, "%s, compute capability %d.%d, %.1f GiB", properties.name,
                 properties.major, properties.minor,
                 static_cast<double>(properties.totalGlobalMem) / (1 << 30));
