@@ -55,7 +55,7 @@ class RoutingTest : public testing::Test {
     auto session = engine::Session::create(*engine_);
     EXPECT_TRUE(session);
     EXPECT_TRUE(run(*session));
-    engine_->model().experts().record_to(nullptr);
+    engine_->model().experts().record_to(static_cast<residency::TraceWriter*>(nullptr));
     EXPECT_TRUE(writer->finish());
     auto trace = residency::read_trace(path);
     EXPECT_TRUE(trace);
