@@ -125,10 +125,11 @@ class MemoryCap(unittest.TestCase):
             self.assertEqual(group.kills(), 0, label)
             self.assertLessEqual(peak, plan + ROUNDING + SLACK, label)
             self.assertLessEqual(plan, ram + ROUNDING, label)
-            # Large enough for 3 % to mean something; bench plans for 512 rows at least, and experts that come one by
-            # one need less scratch than all of a batch at once.
+            # The plan counts a batch that uses most of all; bench plans for 512 rows at least, and experts that come one
+            # by one need less scratch than all of a batch at once. Models so small use up to a tenth less.
             if plan > 512 * MIB and ubatch >= 512 and not tight:
-                self.assertAlmostEqual(peak / plan, 1, delta=0.03 + ROUNDING / plan, msg=label)
+                self.assertGreaterEqual(peak, 0.9 * plan - ROUNDING, label)
+                self.assertLessEqual(peak, 1.03 * plan + ROUNDING, label)
             return tight
 
     def test_the_plan_is_kept(self):

@@ -160,14 +160,14 @@ TEST_F(ParseFlagsTest, OnlyNamedVariablesCount) {
 }
 
 TEST_F(ParseFlagsTest, FlagsWithoutAMeaningHereAreSkippedWithTheirValues) {
-  EXPECT_THAT(seen({"-ngl", "99", "-c", "1"}), ElementsAre("ctx=1"));
-  EXPECT_THAT(seen({"--n-gpu-layers", "-1", "-c", "1"}), ElementsAre("ctx=1"));
-  EXPECT_THAT(seen({"--n_gpu_layers=99", "-c", "1"}), ElementsAre("ctx=1"));
-  EXPECT_THAT(seen({"--n-gpu-layers=99", "-c", "1"}), ElementsAre("ctx=1"));
+  EXPECT_THAT(seen({"-ts", "1,1", "-c", "1"}), ElementsAre("ctx=1"));
+  EXPECT_THAT(seen({"--tensor-split", "1,1", "-c", "1"}), ElementsAre("ctx=1"));
+  EXPECT_THAT(seen({"--tensor_split=1,1", "-c", "1"}), ElementsAre("ctx=1"));
+  EXPECT_THAT(seen({"--tensor-split=1,1", "-c", "1"}), ElementsAre("ctx=1"));
   EXPECT_THAT(seen({"--mlock", "-c", "1", "--no-mmap"}), ElementsAre("ctx=1"));
-  EXPECT_THAT(seen({"-ot", "exps=CPU", "-ot", "x=CPU", "-c", "1", "-ngl", "1"}),
+  EXPECT_THAT(seen({"-ot", "exps=CPU", "-ot", "x=CPU", "-c", "1", "-sm", "row"}),
               ElementsAre("ctx=1"));
-  EXPECT_THAT(seen({"-ngl"}), testing::IsEmpty());  // its value is missing: no matter
+  EXPECT_THAT(seen({"-ts"}), testing::IsEmpty());  // its value is missing: no matter
 }
 
 TEST_F(ParseFlagsTest, PositionalArguments) {
