@@ -79,10 +79,11 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   if (!cpus.fastest.empty() && threads <= cpus.threads) restrict_thread_to(cpus.fastest);
   SLUICE_ASSIGN(engine->backend_,
                 compute::Backend::open(cpu::cpu_backend(), {threads, options.isa}));
-  SLUICE_ASSIGN(engine->plan_,
-                plan_memory(options.model_path, engine->file_, config,
-                            {options.ram_bytes > 0 ? options.ram_bytes : free_memory(),
-                             options.context, options.ubatch, options.cache, options.checkpoints}));
+  SLUICE_ASSIGN(
+      engine->plan_,
+      plan_memory(options.model_path, engine->file_, config,
+                  {options.ram_bytes > 0 ? options.ram_bytes : free_memory(), options.context,
+                   options.ubatch, options.cache, options.checkpoints, options.sessions}));
   engine->context_ = engine->plan_.context;
   if (options.on_plan) options.on_plan(engine->plan_);
   model::ExpertOptions experts;

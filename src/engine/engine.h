@@ -28,7 +28,8 @@ struct EngineOptions {
   uint64_t ram_bytes = 0;    // what the process may use; 0: what is free, less a margin
   CheckpointOptions checkpoints{0, 0, -1};         // that sessions will keep: planned for
   std::function<void(const MemoryPlan&)> on_plan;  // told before anything large is loaded
-  int64_t ubatch = 512;                            // rows of one forward pass
+  int sessions = 1;      // at the same time, planned for; 0: see MemoryRequest
+  int64_t ubatch = 512;  // rows of one forward pass
   model::CacheTypes cache;
   model::RopeOverride rope;
   bool drafts = false;  // load what guesses further tokens, where the file has it

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t kMebibyte = uint64_t{1} << 20;
 constexpr int64_t kLeastContext = 4096;  // of those that are chosen here
+constexpr int kMostSessions = 4;         // likewise
 
 double gibibytes(uint64_t bytes) {
   return static_cast<double>(bytes) / (uint64_t{1} << 30);
@@ -68,10 +69,14 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
   const residency::ExpertTable experts = expert_sizes(file, config);
   plan.experts = residency::ExpertCache::full_bytes(experts);
   plan.buffers = buffer_bytes(config, request.ubatch);
+  plan.sessions = std::max(request.sessions, 1);
   const auto session_of = [&](int64_t context) {
-    const SessionMemory memory =
-        session_memory(config, context, request.cache, request.checkpoints);
-    return memory.cache + memory.states + memory.all_checkpoints();
+    CheckpointOptions checkpoints = request.checkpoints;
+    checkpoints.bytes /= static_cast<uint64_t>(plan.sessions);
+    const SessionMemory memory = session_memory(config, context, request.cache, checkpoints);
+    const uint64_t one = memory.cache + memory.states + memory.all_checkpoints();
+    uint64_t all = 0;
+    return __builtin_mul_overflow(one, static_cast<uint64_t>(plan.sessions), &all) ? one : all;
   };
   plan.context = request.context > 0 ? request.context : config.context;
   plan.session = session_of(plan.context);
@@ -83,6 +88,15 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
       plan.context = std::max(kLeastContext, plan.context / 2);
       plan.session = session_of(plan.context);
     }
+
+  if (request.sessions == 0)
+    for (plan.sessions = kMostSessions; plan.sessions > 1; plan.sessions /= 2) {
+      plan.session = session_of(plan.context);
+      if (plan.session <= request.budget / 8 ||
+          fixed + plan.session + plan.experts <= request.budget)
+        break;
+    }
+  plan.session = session_of(plan.context);
 
   // A token's experts must be there together, or every token would read all of its experts.
   const auto used = static_cast<int32_t>(config.experts_used);
@@ -119,7 +133,9 @@ std::string describe(const MemoryPlan& plan) {
           " of {:.2f} ({:.0f} %, the rest is read when needed)", gibibytes(plan.experts),
           100.0 * static_cast<double>(plan.cache) / static_cast<double>(plan.experts));
   }
-  return text + fmt::format(", context of {} {:.2f}, buffers {:.2f}", plan.context,
+  const std::string contexts =
+      plan.sessions > 1 ? fmt::format("{} contexts", plan.sessions) : std::string("context");
+  return text + fmt::format(", {} of {} {:.2f}, buffers {:.2f}", contexts, plan.context,
                             gibibytes(plan.session), gibibytes(plan.buffers));
 }
 

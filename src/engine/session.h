@@ -69,6 +69,26 @@ class Session {
                         const std::atomic<bool>* cancel = nullptr,
                         std::span<const int64_t> turns = {});
 
+  // Reading in steps, for those who read several sessions in one forward pass (scheduler.h).
+  // begin() is what reuse() does before it reads: the session holds the common beginning with
+  // `tokens`, or all of them with their logits. Returns how many were kept.
+  Result<int64_t> begin(std::span<const text::Token> tokens);
+  // How many begin() would keep.
+  int64_t common(std::span<const text::Token> tokens) const;
+  // What is to be read next of `tokens` after begin(), at most `most`: empty, when all have been.
+  std::span<const text::Token> next_piece(std::span<const text::Token> tokens,
+                                          std::span<const int64_t> turns, int64_t most);
+  model::Chunk chunk(std::span<const text::Token> piece) { return {&sequence_, piece}; }
+  // The forward pass has read `piece`, so that length() counts it; logits of its last token. At a
+  // `turn` a checkpoint is kept.
+  Status took(std::span<const text::Token> piece, std::span<const float> logits, bool turn);
+  // It failed: the session holds what is left.
+  void lost() { go_back(static_cast<int64_t>(tokens_.size())); }
+
+  // Takes over what `other`, a session of the same engine and cache types, has in common with
+  // `tokens`, where that is more than begin() would keep by a worthwhile amount. Returns whether.
+  Result<bool> take_over(const Session& other, std::span<const text::Token> tokens);
+
   // A point to come back to. Keys and values are not copied, so that it costs the states of
   // recurrent layers only; they stay good until positions before its end are read anew.
   struct Checkpoint {
@@ -97,6 +117,7 @@ class Session {
   std::vector<text::Token> tokens_;
   std::vector<float> logits_;
   Checkpoints checkpoints_;
+  int64_t stop_ = 0;  // next_piece(): where the reading pauses next
 };
 
 }  // namespace sluice::engine
