@@ -11,6 +11,8 @@ import { MachinePanel } from "./machine/panel";
 import { health, modelName } from "./server";
 import { drawerOpen, machineOpen, notice, settingsOpen } from "./state";
 
+const kNarrow = "(max-width: 760px)";  // as in style.css
+
 function Header() {
   const title = current.value?.title;
   useEffect(() => {
@@ -95,6 +97,12 @@ export function App() {
     };
     document.addEventListener("keydown", onKey);
     return () => document.removeEventListener("keydown", onKey);
+  }, []);
+  useEffect(() => {
+    const narrow = matchMedia(kNarrow);
+    const onChange = (): void => void (drawerOpen.value = false);
+    narrow.addEventListener("change", onChange);
+    return () => narrow.removeEventListener("change", onChange);
   }, []);
   return (
     <div class={`page${machineOpen.value ? " with-machine" : ""}${drawerOpen.value ? " with-drawer" : ""}`}>

@@ -253,6 +253,6 @@ function explain(error: unknown, begun: boolean): string {
 }
 
 function endOfSentence(text: string): number {
-  const match = text.match(/^[\s\S]*(?:[.!?:]\s|[。!?:]|\n)/);
+  const match = text.match(/^[\s\S]*(?:[.!?:]\s|[\u3002\uff01\uff1f\uff1a]|\n)/);
   return match ? match[0].length : 0;
 }

@@ -93,7 +93,6 @@ const en = {
   ssd: "SSD",
   memory: "Memory",
   ofBudget: "{0} of {1}",
-  onDisk: "{0} on disk",
   lastToken: "Last token",
   attention: "Attention",
   cpuExperts: "CPU experts",
@@ -109,7 +108,6 @@ const en = {
   dense: "This model has no experts to show.",
   noMachine: "The server does not tell what the machine is doing.",
   connecting: "Connecting",
-  lastMinute: "Last minute",
 };
 
 export type Key = keyof typeof en;
@@ -128,9 +126,9 @@ const zh: Record<Key, string> = {
   exportMarkdown: "导出为 Markdown",
   exportAll: "全部导出",
   import: "导入",
-  importFailed: "{0}:不是本页面导出的文件",
+  importFailed: "{0}：不是本页面导出的文件",
   actionsFor: "“{0}”的操作",
-  notKept: "浏览器不为本页面保存数据:关闭标签页后对话将丢失。",
+  notKept: "浏览器不为本页面保存数据：关闭标签页后对话将丢失。",
   chat: "对话",
   machine: "机器",
   showMachine: "显示机器状态",
@@ -140,7 +138,7 @@ const zh: Record<Key, string> = {
   dismiss: "知道了",
   message: "消息",
   messageHint: "问点什么",
-  keysHint: "Enter 发送,Shift+Enter 换行,Escape 停止",
+  keysHint: "Enter 发送，Shift+Enter 换行，Escape 停止",
   send: "发送",
   stop: "停止",
   you: "你",
@@ -155,7 +153,7 @@ const zh: Record<Key, string> = {
   copyCode: "复制代码",
   previousVersion: "上一个版本",
   nextVersion: "下一个版本",
-  version: "第 {0} 个,共 {1} 个",
+  version: "第 {0} 个，共 {1} 个",
   reasoning: "推理过程",
   thinking: "思考中",
   waiting: "正在读取提示",
@@ -163,20 +161,20 @@ const zh: Record<Key, string> = {
   stopped: "已停止",
   lengthLimit: "达到 token 上限而中断",
   toLatest: "回到最新",
-  empty: "想聊些什么?",
+  empty: "想聊些什么？",
   tokens: "{0} 个 token",
   perSecond: "{0} token/秒",
   firstToken: "首个用时 {0}",
-  promptCached: "提示 {0},其中缓存 {1}",
+  promptCached: "提示 {0}，其中缓存 {1}",
   prompt: "提示 {0}",
   expertsHit: "专家内存命中 {0}",
-  unreachable: "服务器没有响应,每隔几秒会重试。",
+  unreachable: "服务器没有响应，每隔几秒会重试。",
   loading: "正在加载模型。",
   lost: "回答完成之前连接中断。",
-  needsKey: "服务器需要 API 密钥,请在设置中填写。",
-  wrongKey: "服务器不认识此 API 密钥,请在设置中修改。",
-  busy: "服务器繁忙,请在 {0} 秒后重试。",
-  failed: "服务器返回错误({0}):{1}",
+  needsKey: "服务器需要 API 密钥，请在设置中填写。",
+  wrongKey: "服务器不认识此 API 密钥，请在设置中修改。",
+  busy: "服务器繁忙，请在 {0} 秒后重试。",
+  failed: "服务器返回错误（{0}）:{1}",
   apiKey: "API 密钥",
   apiKeyHint: "保留到关闭此标签页为止",
   systemPrompt: "系统提示",
@@ -188,7 +186,7 @@ const zh: Record<Key, string> = {
   minP: "Min p",
   maxTokens: "最多 token 数",
   seed: "随机种子",
-  badNumber: "{0}:应为 {1} 到 {2} 之间的数",
+  badNumber: "{0}：应为 {1} 到 {2} 之间的数",
   appearance: "外观",
   language: "语言",
   theme: "主题",
@@ -205,23 +203,21 @@ const zh: Record<Key, string> = {
   ssd: "固态硬盘",
   memory: "内存占用",
   ofBudget: "{0} / {1}",
-  onDisk: "磁盘上 {0}",
   lastToken: "最近一个 token",
   attention: "注意力",
   cpuExperts: "CPU 专家",
   gpuExperts: "GPU 专家",
   waitingFor: "等待",
   experts: "专家",
-  expertMap: "专家分布图:{0} 层,每层 {1} 个专家,每个 token 使用 {2} 个",
-  expertAt: "第 {0} 层,专家 {1}:{2}",
-  pointHint: "一行为一层;专家被使用时单元格亮起",
+  expertMap: "专家分布图：{0} 层，每层 {1} 个专家，每个 token 使用 {2} 个",
+  expertAt: "第 {0} 层，专家 {1}：{2}",
+  pointHint: "一行为一层；专家被使用时单元格亮起",
   layers: "逐层",
   layer: "层",
   lit: "正在使用",
   dense: "此模型没有专家可显示。",
   noMachine: "服务器不提供机器状态。",
   connecting: "正在连接",
-  lastMinute: "最近一分钟",
 };
 
 export const language = computed<"en" | "zh">(() => {
@@ -263,7 +259,7 @@ export function duration(ms: number): string {
 }
 
 export function rate(perSecond: number): string {
-  return number(perSecond, perSecond >= 100 ? 0 : perSecond >= 10 ? 1 : 2);
+  return number(perSecond, perSecond >= 100 || perSecond === 0 ? 0 : perSecond >= 10 ? 1 : 2);
 }
 
 export const percent = (share: number): string => `${number(share * 100, share > 0.995 || share < 0.1 ? 1 : 0)} %`;

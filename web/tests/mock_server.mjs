@@ -91,6 +91,8 @@ class MockMachine {
     for (let i = 0; i < cells; ++i) this.tiers[i] = Math.random() < 0.13 ? 2 : Math.random() < 0.58 ? 1 : 0;
     if (vram === 0) this.tiers.forEach((tier, i) => (this.tiers[i] = Math.min(tier, 1)));
     this.events = 0;
+    this.intervalMs = 250;
+    this.next = {};  // fields of the next event, for tests
   }
 
   event(first) {
@@ -113,6 +115,9 @@ class MockMachine {
     }
     ++this.events;
     const wave = Math.sin(this.events / 9);
+    const next = this.next;
+    this.next = {};
+    for (const [index, tier] of next.changes ?? []) if (index in this.tiers && tier <= 2) this.tiers[index] = tier;
     return {
       t: this.events * 250,
       ...(first || this.events % 20 === 0 ? { tiers: this.tiers.join("") } : {}),
@@ -124,6 +129,7 @@ class MockMachine {
       tokens_per_second: 21 + 4 * wave + Math.random(),
       hits: { vram: 0.41, ram: 0.478 },
       token: { attention_ms: 9.1, cpu_ms: 19.4 + wave, gpu_ms: 8.2, waiting_ms: 6.3 - 3 * wave },
+      ...next,
     };
   }
 }
@@ -132,7 +138,9 @@ class MockMachine {
 export async function start(options = {}, port = 0) {
   const machine = new MockMachine(options.machine);
   const requests = [];
-  const state = { options, requests, openStreams: 0, aborted: 0, count: 0 };
+  const streams = new Set();
+  const state = { options, machine, requests, openStreams: 0, aborted: 0, count: 0 };
+  state.dropStreams = () => streams.forEach((response) => response.destroy());
 
   const json = (response, status, value, headers = {}) => {
     response.writeHead(status, { "Content-Type": "application/json", ...headers });
@@ -186,14 +194,16 @@ export async function start(options = {}, port = 0) {
   async function machineStream(response) {
     response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-cache" });
     ++state.openStreams;
+    streams.add(response);
     let open = true;
     response.on("close", () => {
       open = false;
+      streams.delete(response);
       --state.openStreams;
     });
     for (let first = true; open; first = false) {
       response.write(`data: ${JSON.stringify(machine.event(first))}\n\n`);
-      await sleep(250);
+      await sleep(machine.intervalMs);
     }
   }
 

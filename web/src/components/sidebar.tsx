@@ -132,6 +132,14 @@ function Item({ conversation }: { conversation: Conversation }) {
 
 export function Sidebar() {
   const file = useRef<HTMLInputElement>(null);
+  const begin = useRef<HTMLButtonElement>(null);
+  const opened = useRef(false);
+  // On a narrow screen the list lies over the page: the focus goes there, and back to the button that opened it.
+  useEffect(() => {
+    if (drawerOpen.value) begin.current?.focus();
+    else if (opened.current) document.querySelector<HTMLElement>("[aria-controls=conversations]")?.focus();
+    opened.current = drawerOpen.value;
+  }, [drawerOpen.value]);
   return (
     <>
       {drawerOpen.value && <div class="shade" onClick={() => (drawerOpen.value = false)} />}
@@ -139,6 +147,7 @@ export function Sidebar() {
         <div class="bar">
           <button
             class="labelled wide"
+            ref={begin}
             onClick={() => {
               currentId.value = null;
               drawerOpen.value = false;

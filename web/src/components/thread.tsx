@@ -38,6 +38,7 @@ export async function copyText(text: string): Promise<boolean> {
 export function Thread() {
   const scroller = useRef<HTMLDivElement>(null);
   const following = useRef(true);
+  const seen = useRef({ scrollHeight: 0, clientHeight: 0 });
   const [away, setAway] = useState(false);
   const conversation = current.value;
   const turns = conversation ? branch(conversation) : [];
@@ -74,6 +75,10 @@ export function Thread() {
         aria-label={conversation?.title || t("newChat")}
         onScroll={(event) => {
           const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
+          // A change of size scrolls too; that is not the reader's doing.
+          const same = seen.current.scrollHeight === scrollHeight && seen.current.clientHeight === clientHeight;
+          seen.current = { scrollHeight, clientHeight };
+          if (!same && following.current) return;
           following.current = scrollHeight - scrollTop - clientHeight < kNear;
           setAway(!following.current);
         }}

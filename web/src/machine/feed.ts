@@ -35,9 +35,10 @@ export interface MachineEvent {
   token?: { attention_ms?: number; cpu_ms?: number; gpu_ms?: number; waiting_ms?: number };
 }
 
-/** Steps of brightness: a cell lights up at the highest and loses one per update. */
-export const kHeat = 7;
-const kHistory = 240;  // a minute of events
+/** Steps of brightness: a cell lights up at the highest and loses half per update. */
+export const kHeat = 8;
+/** A minute of events. */
+export const kHistory = 240;
 
 export class Machine {
   readonly tiers: Uint8Array;
@@ -79,7 +80,7 @@ export class Machine {
     this.dirty.clear();
     this.all = false;
     for (const index of this.glowing) {
-      const left = this.heat[index]! - 1;
+      const left = this.heat[index]! >> 1;
       this.heat[index] = left;
       this.dirty.add(index);
       if (left === 0) this.glowing.delete(index);

@@ -4,11 +4,13 @@ import { kHeat, type Machine } from "./feed";
 
 const kMinCell = 3;  // CSS pixels
 const kMaxCell = 12;
+const kHeight = 390;  // the map's, where its cells can be as high as that takes
 
 export interface Layout {
   columns: number;
   rowsPerLayer: number;
-  cell: number;
+  cellWidth: number;
+  cellHeight: number;
   /** Between layers, where a layer has several rows. */
   gap: number;
   height: number;
@@ -18,9 +20,10 @@ export function layoutFor(width: number, layers: number, experts: number): Layou
   let rowsPerLayer = 1;
   while (Math.floor(width / Math.ceil(experts / rowsPerLayer)) < kMinCell && rowsPerLayer < experts) ++rowsPerLayer;
   const columns = Math.ceil(experts / rowsPerLayer);
-  const cell = Math.max(1, Math.min(kMaxCell, Math.floor(width / columns)));
+  const cellWidth = Math.max(1, Math.min(kMaxCell, Math.floor(width / columns)));
+  const cellHeight = Math.max(kMinCell, Math.min(kMaxCell, Math.floor(kHeight / (layers * rowsPerLayer))));
   const gap = rowsPerLayer > 1 ? 2 : 0;
-  return { columns, rowsPerLayer, cell, gap, height: layers * (rowsPerLayer * cell + gap) };
+  return { columns, rowsPerLayer, cellWidth, cellHeight, gap, height: layers * (rowsPerLayer * cellHeight + gap) };
 }
 
 type Colour = [number, number, number];
@@ -55,7 +58,7 @@ export class Grid {
     const width = Math.max(1, this.canvas.parentElement!.clientWidth);
     const scale = devicePixelRatio || 1;
     this.layout = layoutFor(width, layers, experts);
-    const used = this.layout.columns * this.layout.cell;
+    const used = this.layout.columns * this.layout.cellWidth;
     this.canvas.width = Math.round(used * scale);
     this.canvas.height = Math.round(this.layout.height * scale);
     this.canvas.style.width = `${used}px`;
@@ -80,26 +83,26 @@ export class Grid {
 
   /** The expert under a point of the canvas, or -1. */
   at(x: number, y: number): number {
-    const { columns, rowsPerLayer, cell, gap } = this.layout;
+    const { columns, rowsPerLayer, cellWidth, cellHeight, gap } = this.layout;
     const { layers, experts } = this.machine.info;
-    const layer = Math.floor(y / (rowsPerLayer * cell + gap));
-    const row = Math.floor((y - layer * (rowsPerLayer * cell + gap)) / cell);
-    const column = Math.floor(x / cell);
+    const layer = Math.floor(y / (rowsPerLayer * cellHeight + gap));
+    const row = Math.floor((y - layer * (rowsPerLayer * cellHeight + gap)) / cellHeight);
+    const column = Math.floor(x / cellWidth);
     const expert = row * columns + column;
     if (layer < 0 || layer >= layers || column < 0 || column >= columns || row >= rowsPerLayer || expert >= experts) return -1;
     return layer * experts + expert;
   }
 
   private paintCell(index: number): void {
-    const { columns, rowsPerLayer, cell, gap } = this.layout;
+    const { columns, rowsPerLayer, cellWidth, cellHeight, gap } = this.layout;
     const { experts } = this.machine.info;
     const layer = Math.floor(index / experts);
     const expert = index - layer * experts;
     const row = Math.floor(expert / columns);
-    const x = (expert - row * columns) * cell;
-    const y = layer * (rowsPerLayer * cell + gap) + row * cell;
+    const x = (expert - row * columns) * cellWidth;
+    const y = layer * (rowsPerLayer * cellHeight + gap) + row * cellHeight;
     this.context.fillStyle = this.palette[this.machine.tiers[index]! * (kHeat + 1) + this.machine.heat[index]!]!;
-    this.context.fillRect(x, y, cell - 1, cell - 1);
+    this.context.fillRect(x, y, cellWidth - 1, cellHeight - 1);
   }
 
   private readColours(): void {

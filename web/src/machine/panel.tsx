@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../components/icon";
 import { bytes, duration, type Key, number, percent, rate, t } from "../i18n";
 import { machineOpen } from "../state";
-import { kRam, kSsd, kVram, type Machine } from "./feed";
+import { kHistory, kRam, kSsd, kVram, type Machine } from "./feed";
 import { Grid } from "./grid";
 import { machine, updates, watch, watchState } from "./watch";
 
@@ -13,18 +13,22 @@ const kTiers: { tier: number; label: Key; style: string }[] = [
   { tier: kSsd, label: "ssd", style: "ssd" },
 ];
 
+// Each part reads `updates`: the machine's state is one object that changes in place.
+
 function Figures({ state }: { state: Machine }) {
-  const last = state.last;
-  const { vram } = state.info.budgets;
-  const figures: [Key, string][] = [
-    ["speed", last ? t("perSecond", rate(last.tokens_per_second ?? 0)) : "–"],
-    ["disk", last ? `${bytes(last.disk_rate ?? 0)}/s` : "–"],
-  ];
-  if (vram > 0) figures.push(["link", last ? `${bytes(last.link_rate ?? 0)}/s` : "–"]);
-  if (vram > 0) figures.push(["hitVram", last?.hits?.vram === undefined ? "–" : percent(last.hits.vram)]);
-  if (state.info.experts > 0) figures.push(["hitRam", last?.hits?.ram === undefined ? "–" : percent(last.hits.ram)]);
+  void updates.value;
+  const { last, info } = state;
+  const hit = (share: number | undefined): string => (share === undefined ? "–" : percent(share));
+  const figures: [Key, string][] = [];
+  if (info.budgets.vram > 0) {
+    figures.push(["link", last ? `${bytes(last.link_rate ?? 0)}/s` : "–"]);
+    if (info.experts > 0) figures.push(["hitVram", hit(last?.hits?.vram)]);
+  }
+  if (info.experts > 0) figures.push(["hitRam", hit(last?.hits?.ram)]);
   return (
     <dl class="figures">
+      <Series label={t("speed")} value={t("perSecond", rate(last?.tokens_per_second ?? 0))} values={state.history.speed} />
+      <Series label={t("disk")} value={`${bytes(last?.disk_rate ?? 0)}/s`} values={state.history.disk} />
       {figures.map(([label, value]) => (
         <div key={label}>
           <dt>{t(label)}</dt>
@@ -35,21 +39,27 @@ function Figures({ state }: { state: Machine }) {
   );
 }
 
-function Spark({ values, label }: { values: number[]; label: string }) {
+/** A figure with its last minute. */
+function Series({ values, label, value }: { values: number[]; label: string; value: string }) {
+  void updates.value;
   const top = Math.max(...values, 1e-9) * 1.1;
-  const from = 240 - values.length;
-  const points = values.map((value, i) => `${from + i},${(30 - (value / top) * 28).toFixed(1)}`);
+  const from = kHistory - values.length;
+  const points = values.map((height, i) => `${from + i},${(30 - (height / top) * 28).toFixed(1)}`);
   return (
-    <div class="spark">
-      <span class="hint">{label}</span>
-      <svg viewBox="0 0 240 30" preserveAspectRatio="none" aria-hidden="true">
-        <polyline points={points.join(" ")} />
-      </svg>
+    <div class="series">
+      <dt>{label}</dt>
+      <dd>{value}</dd>
+      <dd aria-hidden="true">
+        <svg viewBox={`0 0 ${kHistory} 30`} preserveAspectRatio="none">
+          <polyline points={points.join(" ")} />
+        </svg>
+      </dd>
     </div>
   );
 }
 
 function Memory({ state }: { state: Machine }) {
+  void updates.value;
   const { budgets, expert_bytes, layers, experts } = state.info;
   const rows = [
     { label: t("vram"), style: "vram", used: state.last?.memory?.vram ?? 0, budget: budgets.vram },
@@ -83,6 +93,7 @@ function Memory({ state }: { state: Machine }) {
 }
 
 function Timeline({ state }: { state: Machine }) {
+  void updates.value;
   const token = state.last?.token;
   const parts: [Key, string, number][] = [
     ["attention", "attention", token?.attention_ms ?? 0],
@@ -234,14 +245,9 @@ function LayerTable({ state }: { state: Machine }) {
 }
 
 function Live({ state }: { state: Machine }) {
-  void updates.value;  // this component shows what changed without a signal of its own
   return (
     <>
       <Figures state={state} />
-      <div class="sparks" role="group" aria-label={t("lastMinute")}>
-        <Spark values={state.history.speed} label={t("speed")} />
-        <Spark values={state.history.disk} label={t("disk")} />
-      </div>
       <Memory state={state} />
       <Timeline state={state} />
       {state.info.experts > 0 ? <ExpertMap state={state} /> : <p class="hint">{t("dense")}</p>}
