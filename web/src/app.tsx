@@ -110,13 +110,13 @@ export function App() {
       <div class="content" inert={drawerOpen.value}>
         <Header />
         <HealthLine />
-        <div class="panes">
-          <main class="chat" aria-label={t("chat")}>
+        <main class="panes">
+          <section class="chat" aria-label={t("chat")}>
             <Thread />
             <Composer />
-          </main>
+          </section>
           {machineOpen.value && <MachinePanel />}
-        </div>
+        </main>
       </div>
       <div class="sr-only" aria-live="polite" data-test="spoken">
         {spoken.value}

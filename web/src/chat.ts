@@ -30,11 +30,7 @@ export async function loadConversations(): Promise<void> {
     notify({ text: t("notKept") });
     return;
   }
-  // An answer whose tab was closed is not being written any more, unless another tab says so later.
-  const open = (turn: Turn): Turn => (turn.state === "streaming" ? { ...turn, state: "stopped" } : turn);
-  const known = new Set(conversations.value.map((item) => item.id));
-  const loaded = read.filter((item) => !known.has(item.id)).map((item) => ({ ...item, turns: item.turns.map(open) }));
-  conversations.value = [...conversations.value, ...loaded];
+  conversations.value = read.map(settled);
   // Two tabs: each shows what the other changed, but for what it is writing itself.
   if (other) {
     other.onmessage = (message: MessageEvent<{ put?: Conversation; remove?: string }>) => {
@@ -43,6 +39,12 @@ export async function loadConversations(): Promise<void> {
       if (put && !running.value.has(put.id)) place(put);
     };
   }
+}
+
+/** An answer whose tab was closed is not being written any more, unless another tab says so later. */
+function settled(conversation: Conversation): Conversation {
+  const end = (turn: Turn): Turn => (turn.state === "streaming" ? { ...turn, state: "stopped" } : turn);
+  return { ...conversation, turns: conversation.turns.map(end) };
 }
 
 function place(conversation: Conversation): void {
@@ -115,8 +117,9 @@ export function rename(id: string, title: string): void {
 }
 
 export function remove(id: string): void {
-  const conversation = find(id);
-  if (!conversation) return;
+  const found = find(id);
+  if (!found) return;
+  const conversation = settled(found);
   running.value.get(id)?.abort();
   conversations.value = conversations.value.filter((item) => item.id !== id);
   if (currentId.value === id) currentId.value = null;
@@ -165,7 +168,9 @@ async function answer(id: string, parent: string): Promise<void> {
   update(id, (before) => withTurn(before, turn));
 
   const { system, sampling } = settings.value;
-  const messages = pathTo(conversation, parent).map(({ role, content }) => ({ role, content }));
+  // An answer that failed before its first word is no part of the conversation.
+  const said = pathTo(conversation, parent).filter(({ role, content }) => role === "user" || content !== "");
+  const messages = said.map(({ role, content }) => ({ role, content }));
   const body = {
     model: modelName.value,
     messages: system.trim() ? [{ role: "system", content: system }, ...messages] : messages,

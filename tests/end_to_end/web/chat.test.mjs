@@ -121,6 +121,16 @@ test("a reload keeps conversations; they can be renamed, deleted and brought bac
     assert.equal(await list.getByRole("button", { name: "oranges", exact: true }).count(), 0);
   }));
 
+test("a conversation deleted while it is answered comes back with what there was", () =>
+  withPage(browser, {}, async (page) => {
+    await ask(page, "slow");
+    await page.getByText("word20").waitFor();
+    await page.getByRole("button", { name: "Actions for “slow”" }).click();
+    await page.getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Undo" }).click();
+    assert.match(await (await lastAnswer(page)).innerText(), /word10 [\s\S]*Stopped/);
+  }));
+
 test("a reload while an answer is written keeps what was there", () =>
   withPage(browser, {}, async (page) => {
     await ask(page, "slow");
@@ -202,7 +212,7 @@ test("reasoning is folded", () =>
   }));
 
 test("errors are told in words, and the page goes on", () =>
-  withPage(browser, { expectErrors: /429|400|ERR_|Failed to load/ }, async (page) => {
+  withPage(browser, { expectErrors: /429|400|ERR_|Failed to load/ }, async (page, server) => {
     for (const [question, text] of [
       ["busy", "The server is busy. Try again in 7 s."],
       ["refuse", "The server answered with an error (400): temperature: <b>must</b> be a number"],
@@ -214,6 +224,8 @@ test("errors are told in words, and the page goes on", () =>
     }
     await ask(page, "hello");
     assert.match(await (await lastAnswer(page)).innerText(), /: hello/);
+    const { messages } = chats(server).at(-1).body;
+    assert.ok(messages.every(({ content }) => content !== ""), "answers that never began are not sent again");
   }));
 
 test("a server that is still loading is waited for", () =>

@@ -8,7 +8,7 @@ before(async () => (browser = await launch()));
 after(() => browser.close());
 
 const open = (page) => page.getByRole("button", { name: "Show the machine" }).click();
-const panel = (page) => page.getByRole("complementary", { name: "Machine" });
+const panel = (page) => page.getByRole("region", { name: "Machine" });
 const pixels = (page) => page.evaluate(() => document.querySelector(".map canvas").toDataURL());
 
 test("the machine view shows tiers, memory and rates, and moves", () =>

@@ -259,7 +259,7 @@ export function MachinePanel() {
   useEffect(watch, []);
   const state = machine.value;
   return (
-    <aside class="machine" aria-label={t("machine")}>
+    <section class="machine" aria-label={t("machine")}>
       <div class="machine-head">
         <h2>{t("machine")}</h2>
         <span class="hint">{state?.info.backend}</span>
@@ -274,6 +274,6 @@ export function MachinePanel() {
         <p class="hint">{t("connecting")}</p>
       ) : null}
       {state && watchState.value !== "missing" && <Live state={state} />}
-    </aside>
+    </section>
   );
 }

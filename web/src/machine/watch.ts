@@ -53,8 +53,9 @@ export function watch(): () => void {
     } catch (error) {
       if (mine.signal.aborted) return;
       noteFailure(error);
-      watchState.value = error instanceof ApiError && (error.status === 404 || error.status === 501) ? "missing" : "connecting";
-      retry = setTimeout(() => void begin(), kRetryMs);
+      const missing = error instanceof ApiError && (error.status === 404 || error.status === 501);
+      watchState.value = missing ? "missing" : "connecting";
+      if (!missing) retry = setTimeout(() => void begin(), kRetryMs);
     }
   };
   const end = (): void => {
