@@ -48,7 +48,7 @@ function Header() {
 }
 
 function HealthLine() {
-  if (health.value === "ok" || (health.value === "loading" && !modelName.value && !seenLoading())) return null;
+  if (health.value === "ok" || health.value === "unknown") return null;
   const key = health.value === "key" ? "needsKey" : health.value === "loading" ? "loading" : "unreachable";
   return (
     <div class="health" role="status">
@@ -57,10 +57,6 @@ function HealthLine() {
     </div>
   );
 }
-
-// The first answer is usually there within milliseconds: no flash of a line for it.
-const started = Date.now();
-const seenLoading = (): boolean => Date.now() - started > 500;
 
 function NoticeLine() {
   const value = notice.value;

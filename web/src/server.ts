@@ -4,9 +4,10 @@ import { signal } from "@preact/signals";
 import { ApiError, apiKey, getJson } from "./api";
 import type { Sampling } from "./types";
 
-export type Health = "ok" | "loading" | "unreachable" | "key";
+/** "unknown" until the first answer, which is usually there within milliseconds: no line flashes up for it. */
+export type Health = "unknown" | "ok" | "loading" | "unreachable" | "key";
 
-export const health = signal<Health>("loading");
+export const health = signal<Health>("unknown");
 export const modelName = signal("");
 export const modelContext = signal(0);
 export const defaults = signal<Sampling>({});

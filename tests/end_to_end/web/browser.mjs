@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A browser with the page open, and what every test checks besides its own: no console errors, no request to elsewhere.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { start } from "../../../web/tests/mock_server.mjs";
 
@@ -53,9 +52,13 @@ export async function accessibilityProblems(page) {
   return result.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 120)} (${node.failureSummary})`));
 }
 
+/** Asks, and waits until the answer has its place. */
 export async function ask(page, text) {
+  const answers = page.getByRole("article", { name: "Answer" });
+  const before = await answers.count();
   await page.getByLabel("Message", { exact: true }).fill(text);
   await page.keyboard.press("Enter");
+  await answers.nth(before).waitFor();
 }
 
 /** The last answer, once it is complete. */

@@ -39,7 +39,7 @@ for (const way of ["button", "Escape"]) {
   test(`stop (${way}) ends the request and keeps the text`, () =>
     withPage(browser, {}, async (page, server) => {
       await ask(page, "slow");
-      await page.getByText("word10").waitFor();
+      await page.locator(".turns").getByText("word10").waitFor();
       if (way === "button") await page.getByRole("button", { name: "Stop" }).click();
       else await page.keyboard.press("Escape");
       const answer = await lastAnswer(page);
@@ -55,26 +55,26 @@ test("regenerate and edit make branches, and both ways stay", () =>
   withPage(browser, {}, async (page, server) => {
     await ask(page, "first");
     await (await lastAnswer(page)).getByRole("button", { name: "Answer again" }).click();
-    await page.getByText("Answer 2: first").waitFor();
+    await page.locator(".turns").getByText("Answer 2: first").waitFor();
     const answer = await lastAnswer(page);
     await answer.getByRole("group", { name: "2 of 2" }).waitFor();
     await answer.getByRole("button", { name: "Previous version" }).click();
-    await page.getByText("Answer 1: first").waitFor();
+    await page.locator(".turns").getByText("Answer 1: first").waitFor();
 
     await ask(page, "second");
-    await page.getByText("Answer 3: second").waitFor();
+    await page.locator(".turns").getByText("Answer 3: second").waitFor();
     await lastAnswer(page);
     await page.getByRole("button", { name: "Edit" }).first().click();
     await page.getByLabel("Edit message").fill("changed");
     await page.keyboard.press("Enter");
-    await page.getByText("Answer 4: changed").waitFor();
+    await page.locator(".turns").getByText("Answer 4: changed").waitFor();
     await lastAnswer(page);
-    assert.equal(await page.getByText("second").count(), 0, "what followed the old question is on the other branch");
+    assert.equal(await page.locator(".turns").getByText("second").count(), 0, "what followed the old question is on the other branch");
     assert.deepEqual(chats(server).at(-1).body.messages, [{ role: "user", content: "changed" }]);
 
     await page.getByRole("article", { name: "You" }).getByRole("button", { name: "Previous version" }).click();
-    await page.getByText("Answer 3: second").waitFor();
-    assert.equal(await page.getByText("Answer 1: first").count(), 1);
+    await page.locator(".turns").getByText("Answer 3: second").waitFor();
+    assert.equal(await page.locator(".turns").getByText("Answer 1: first").count(), 1);
   }));
 
 test("an edit can be cancelled", () =>
@@ -96,10 +96,10 @@ test("a reload keeps conversations; they can be renamed, deleted and brought bac
     await ask(page, "oranges");
     await lastAnswer(page);
     await page.reload();
-    await page.getByText("Answer 2: oranges").waitFor();
+    await page.locator(".turns").getByText("Answer 2: oranges").waitFor();
     const list = page.getByRole("navigation", { name: "Conversations" });
     await list.getByRole("button", { name: "apples and pears", exact: true }).click();
-    await page.getByText("Answer 1: apples and pears").waitFor();
+    await page.locator(".turns").getByText("Answer 1: apples and pears").waitFor();
 
     await list.getByRole("button", { name: "Actions for “apples and pears”" }).click();
     await list.getByRole("button", { name: "Rename" }).click();
@@ -124,7 +124,7 @@ test("a reload keeps conversations; they can be renamed, deleted and brought bac
 test("a conversation deleted while it is answered comes back with what there was", () =>
   withPage(browser, {}, async (page) => {
     await ask(page, "slow");
-    await page.getByText("word20").waitFor();
+    await page.locator(".turns").getByText("word20").waitFor();
     await page.getByRole("button", { name: "Actions for “slow”" }).click();
     await page.getByRole("button", { name: "Delete" }).click();
     await page.getByRole("button", { name: "Undo" }).click();
@@ -134,7 +134,7 @@ test("a conversation deleted while it is answered comes back with what there was
 test("a reload while an answer is written keeps what was there", () =>
   withPage(browser, {}, async (page) => {
     await ask(page, "slow");
-    await page.getByText("word100").waitFor();
+    await page.locator(".turns").getByText("word100").waitFor();
     await page.reload();
     const text = await (await lastAnswer(page)).innerText();
     assert.match(text, /word20 [\s\S]*Stopped/);
@@ -157,7 +157,7 @@ test("export and import", () =>
     await page.getByText("Nothing here yet").waitFor();
     await page.locator("input[type=file]").setInputFiles(path);
     await page.getByRole("button", { name: "keep this", exact: true }).click();
-    await page.getByText("Answer 1: keep this").waitFor();
+    await page.locator(".turns").getByText("Answer 1: keep this").waitFor();
     await page.locator("input[type=file]").setInputFiles({ name: "x.json", mimeType: "application/json", buffer: Buffer.from('{"a":[]}') });
     await page.getByText("x.json: not an export of this page").waitFor();
   }));

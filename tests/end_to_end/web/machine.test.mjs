@@ -30,7 +30,7 @@ test("the machine view shows tiers, memory and rates, and moves", () =>
   }));
 
 test("a cell has its tier's colour, and an expert that is used lights up and fades", () =>
-  withPage(browser, { server: { machine: { layers: 2, experts: 4, used: 0 } }, context: { colorScheme: "dark" } }, async (page, server) => {
+  withPage(browser, { server: { machine: { layers: 2, experts: 4, used: 0 } }, context: { colorScheme: "dark" }, expectErrors: /willReadFrequently/ }, async (page, server) => {
     server.machine.tiers.set([0, 1, 2, 0, 0, 0, 0, 2]);
     await open(page);
     await page.locator("#tiers dd", { hasText: "5" }).waitFor();

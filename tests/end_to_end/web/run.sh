@@ -14,4 +14,4 @@ if [ ! -d node_modules/playwright-core ]; then
   command -v npm >/dev/null || skip "npm is not installed"
   npm ci --no-audit --no-fund --silent || skip "npm ci failed: is the registry reachable?"
 fi
-CHROMIUM=$found exec node --test --test-concurrency=1 --test-timeout=60000 --test-reporter=spec ./*.test.mjs
+CHROMIUM=$found exec node --test --test-concurrency=1 --test-timeout=400000 --test-reporter=spec ./*.test.mjs

@@ -45,9 +45,10 @@ function NumberField({ field }: { field: Field }) {
   };
   const hint = defaults.value[name];
   return (
-    <label class="field">
-      <span>{label}</span>
+    <div class="field">
+      <label for={name}>{label}</label>
       <input
+        id={name}
         type="number"
         inputMode="decimal"
         min={from}
@@ -64,7 +65,7 @@ function NumberField({ field }: { field: Field }) {
           {t("badNumber", label, from, to)}
         </span>
       )}
-    </label>
+    </div>
   );
 }
 
@@ -100,9 +101,10 @@ function Form() {
           ))}
         </div>
       </fieldset>
-      <label class="field whole">
-        <span>{t("apiKey")}</span>
+      <div class="field whole">
+        <label for="key">{t("apiKey")}</label>
         <input
+          id="key"
           type="password"
           autoComplete="off"
           spellcheck={false}
@@ -113,7 +115,7 @@ function Form() {
         <span class="hint" id="key-hint">
           {t("apiKeyHint")}
         </span>
-      </label>
+      </div>
       <fieldset>
         <legend>{t("appearance")}</legend>
         <div class="fields">
