@@ -31,6 +31,9 @@ struct RunOptions {
   std::shared_ptr<engine::DraftPolicy> drafts;
   std::string trace;  // file that the requests for experts are recorded in; empty: none
   nlohmann::ordered_json template_kwargs;
+  std::optional<std::string> grammar;      // GBNF that answers follow
+  std::optional<std::string> json_schema;  // or a JSON schema
+  std::shared_ptr<engine::Constraint> constraint;
 };
 
 // Runs one answer, streaming to standard output, and prints the timing line. `turns`: of the

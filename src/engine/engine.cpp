@@ -121,4 +121,8 @@ Result<Sampler> Engine::make_sampler(const SamplingParams& params) const {
   return Sampler(params, rows, piece, std::move(banned), std::move(end_of_generation));
 }
 
+std::shared_ptr<const GrammarVocabulary> Engine::grammar_vocabulary() const {
+  return GrammarVocabulary::create(*tokenizer_, model_->config().vocabulary);
+}
+
 }  // namespace sluice::engine

@@ -12,6 +12,7 @@
 #include "compute/backend.h"
 #include "engine/memory_plan.h"
 #include "engine/sampler.h"
+#include "engine/sampling/constraint.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
 #include "text/chat_template.h"
@@ -56,6 +57,8 @@ class Engine {
   const SamplingParams& default_sampling() const { return sampling_; }
   // A sampler that never picks a token without text. kUsage for parameters out of range.
   Result<Sampler> make_sampler(const SamplingParams& params) const;
+  // For constraints of answers; made anew at each call (some 50 ms for 150,000 tokens): keep it.
+  std::shared_ptr<const GrammarVocabulary> grammar_vocabulary() const;
 
  private:
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}

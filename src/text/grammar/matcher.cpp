@@ -127,10 +127,9 @@ Result<const TokenMask*> Matcher::mask() {
   }
   if (automaton_.overflow()) {
     locals_.clear();  // what was computed last may be incomplete
-    return fail(
-        ErrorKind::kTooLarge,
-        "the grammar is too ambiguous to follow here: too many ways to read the same text; "
-        "avoid repetitions of what can be divided in many ways, as in (a*)* or (a{0,9}){9}");
+    return fail(ErrorKind::kTooLarge,
+                "the grammar is too ambiguous to follow here: too many ways to read the same text; "
+                "avoid repetitions of what can be divided in many ways, as in (a+ a*)+");
   }
   const auto index = static_cast<uint32_t>(masks_.size());
   masks_.push_back(std::move(mask));

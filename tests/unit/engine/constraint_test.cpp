@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/sampling/constraint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "engine/generate.h"
+#include "gguf/gguf.h"
+#include "tiny_model.h"
+
+namespace sluice::engine {
+namespace {
+
+using test::bytes_as_tokens;
+using test::TinyEngine;
+using testing::HasSubstr;
+
+constexpr float kBanned = -std::numeric_limits<float>::infinity();
+
+// The vocabulary of the model that comes with the program.
+const text::Tokenizer& embedded() {
+  static const text::Tokenizer tokenizer = [] {
+    auto file = gguf::Gguf::open(SLUICE_ROOT "/models/sluice-tiny.gguf");
+    if (!file) throw std::runtime_error(file.error().message);
+    auto loaded = load_tokenizer(*file);
+    if (!loaded) throw std::runtime_error(loaded.error().message);
+    return std::move(*loaded);
+  }();
+  return tokenizer;
+}
+
+std::shared_ptr<const GrammarVocabulary> vocabulary() {
+  static const auto made = GrammarVocabulary::create(embedded(), embedded().size() + 3);
+  return made;
+}
+
+std::vector<float> ones() {
+  return std::vector<float>(static_cast<size_t>(embedded().size()) + 3, 1.0f);
+}
+
+Constraint from_schema(std::string_view schema, const ConstraintOptions& options = {}) {
+  auto made = Constraint::from_schema(vocabulary(), schema, options);
+  if (!made) throw std::runtime_error(made.error().message);
+  return std::move(*made);
+}
+
+// apply() leaves exactly those tokens that accept() takes, along a random text.
+void expect_exact(Constraint constraint, uint32_t seed, int steps) {
+  std::mt19937 random(seed);
+  std::vector<text::Token> so_far;
+  for (int step = 0; step < steps && !constraint.done(); ++step) {
+    std::vector<float> logits = ones();
+    ASSERT_TRUE(constraint.apply(logits));
+    std::vector<text::Token> allowed;
+    Constraint other = constraint.fork();
+    for (text::Token t = 0; t < embedded().size(); ++t) {
+      const bool ends = embedded().is_end_of_generation(t);
+      // What was accepted cannot be taken back: every token is tried from the beginning.
+      other.reset();
+      for (const text::Token before : so_far) ASSERT_TRUE(other.accept(before));
+      ASSERT_EQ(logits[static_cast<size_t>(t)] > kBanned, other.accept(t))
+          << t << " " << embedded().bytes(t);
+      if (logits[static_cast<size_t>(t)] > kBanned && !ends) allowed.push_back(t);
+    }
+    if (allowed.empty()) break;
+    so_far.push_back(allowed[random() % allowed.size()]);
+    ASSERT_TRUE(constraint.accept(so_far.back()));
+  }
+}
+
+TEST(Constraint, LeavesExactlyWhatCanCome) {
+  expect_exact(
+      from_schema(R"({"type": "object", "properties": {"a": {"type": "string", "maxLength": 9},
+                               "b": {"enum": ["red", "green"]}, "c": {"type": "array", "items": {"type": "integer"}}}})"),
+      1, 12);
+  expect_exact(from_schema(R"({"type": "array", "items": {"type": "integer"}})",
+                           {"<tool", "\n", "\n</tool>"}),
+               2, 6);
+  auto gbnf = Constraint::from_gbnf(vocabulary(), "root ::= [a-z ]+ (\".\" [0-9]{1,3})?");
+  ASSERT_TRUE(gbnf) << gbnf.error().message;
+  expect_exact(std::move(*gbnf), 3, 8);
+}
+
+TEST(Constraint, TheEndIsAllowedOnlyWhereTheTextMayEnd) {
+  Constraint constraint = from_schema(R"({"const": true})");
+  std::vector<float> logits = ones();
+  ASSERT_TRUE(constraint.apply(logits));
+  const auto ends = [&] {
+    return std::ranges::all_of(vocabulary()->end_of_generation(),
+                               [&](auto t) { return logits[static_cast<size_t>(t)] > kBanned; });
+  };
+  ASSERT_FALSE(vocabulary()->end_of_generation().empty());
+  EXPECT_FALSE(ends());
+  for (const text::Token t : vocabulary()->end_of_generation()) EXPECT_FALSE(constraint.accept(t));
+  for (const text::Token t : embedded().encode("true", text::SpecialTokens::kText))
+    EXPECT_TRUE(constraint.accept(t));
+  EXPECT_TRUE(constraint.may_end() && constraint.done());
+  logits = ones();
+  ASSERT_TRUE(constraint.apply(logits));
+  EXPECT_TRUE(ends());
+  EXPECT_EQ(std::ranges::count(logits, 1.0f),
+            static_cast<std::ptrdiff_t>(vocabulary()->end_of_generation().size()));
+  for (const text::Token t : vocabulary()->end_of_generation()) EXPECT_TRUE(constraint.accept(t));
+}
+
+TEST(Constraint, NothingLeftIsAnError) {
+  Constraint constraint = from_schema(R"({"const": true})");
+  std::vector<float> logits(ones().size(), kBanned);
+  const Status status = constraint.apply(logits);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("logit_bias"));
+}
+
+TEST(Constraint, ErrorsAndNotes) {
+  const auto gbnf = Constraint::from_gbnf(vocabulary(), "root ::= x");
+  ASSERT_FALSE(gbnf);
+  EXPECT_THAT(gbnf.error().message, HasSubstr("line 1, column 10"));
+  const auto schema = Constraint::from_schema(vocabulary(), std::string_view("[]"));
+  ASSERT_FALSE(schema);
+  EXPECT_EQ(schema.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(from_schema(R"({"type": "array", "uniqueItems": true})").notes().size(), 1u);
+}
+
+// A model that would write something else.
+TEST(Constraint, GeneratedTextsFollow) {
+  TinyEngine engine(test::tiny_model());
+  Session session = engine.session();
+  const auto words = engine->grammar_vocabulary();
+  auto constraint = Constraint::from_schema(
+      words, std::string_view(
+                 R"({"type": "object", "properties": {"name": {"type": "string", "maxLength": 5},
+              "ok": {"type": "boolean"}, "n": {"type": "integer", "minimum": 1, "maximum": 30}},
+              "required": ["name", "ok", "n"]})"));
+  ASSERT_TRUE(constraint) << constraint.error().message;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    SamplingParams params;
+    params.seed = seed;
+    params.temperature = seed == 0 ? 0.0f : 1.5f;
+    params.repeat_penalty = 1.3f;
+    auto sampler = engine->make_sampler(params);
+    ASSERT_TRUE(sampler);
+    GenerateOptions options;
+    options.constraint = &*constraint;
+    const auto result = generate(session, *sampler, bytes_as_tokens("Hello"), options, nullptr);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->reason, FinishReason::kEndOfGeneration);
+    const auto document = nlohmann::json::parse(result->text, nullptr, false);
+    ASSERT_TRUE(document.is_object()) << result->text;
+    EXPECT_TRUE(document["name"].is_string() && document["ok"].is_boolean()) << result->text;
+    EXPECT_TRUE(document["n"] >= 1 && document["n"] <= 30) << result->text;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::engine
