@@ -142,10 +142,7 @@ Status Constraint::apply(std::span<float> logits) {
   size_t count = 0;
   if (mask->free) {
     // Only texts that go wrong right behind the trigger are out; tokens without text may come.
-    for (const text::Token token : impl_->vocabulary->trie()->tokens()) {
-      const auto t = static_cast<size_t>(token);
-      if ((mask->words[t / 64] >> (t % 64) & 1) == 0) logits[t] = kBanned;
-    }
+    for (const text::Token token : mask->refused) logits[static_cast<size_t>(token)] = kBanned;
     return {};
   }
   if (mask->may_end)

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int32_t kMostIndent = 100;
+constexpr int32_t kMostIndent = 40;
 constexpr int32_t kMostDigits = 18;  // after the first
 
 }  // namespace
@@ -181,8 +181,7 @@ ExprId JsonText::null() {
   return g_.literal("null");
 }
 
-ExprId JsonText::character() {
-  if (character_ >= 0) return character_;
+ExprId JsonText::escape(std::string_view without) {
   const ExprId hex = g_.char_class({{'0', '9'}, {'a', 'f'}, {'A', 'F'}});
   const ExprId d = g_.char_class({{'d', 'd'}, {'D', 'D'}});
   // Halves of surrogate pairs come together only.
@@ -193,18 +192,18 @@ ExprId JsonText::character() {
   const ExprId pair =
       g_.sequence({d, g_.char_class({{'8', '9'}, {'a', 'b'}, {'A', 'B'}}), hex, hex,
                    g_.literal("\\u"), d, g_.char_class({{'c', 'f'}, {'C', 'F'}}), hex, hex});
-  const ExprId named = g_.char_class({{'"', '"'},
-                                      {'\\', '\\'},
-                                      {'/', '/'},
-                                      {'b', 'b'},
-                                      {'f', 'f'},
-                                      {'n', 'n'},
-                                      {'r', 'r'},
-                                      {'t', 't'}});
-  const ExprId escape =
-      g_.sequence({g_.literal("\\"),
-                   g_.choice({named, g_.sequence({g_.literal("u"), g_.choice({plain, pair})})})});
-  character_ = g_.choice({g_.char_class({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}, true), escape});
+  std::vector<Range> named;
+  for (const char c : std::string_view("\"\\/bfnrt"))
+    if (without.find(c) == std::string_view::npos)
+      named.push_back({static_cast<uint32_t>(c), static_cast<uint32_t>(c)});
+  const ExprId code = g_.sequence({g_.literal("u"), g_.choice({plain, pair})});
+  return g_.sequence({g_.literal("\\"), g_.choice({g_.char_class(std::move(named)), code})});
+}
+
+ExprId JsonText::character() {
+  if (character_ < 0)
+    character_ =
+        g_.choice({g_.char_class({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}, true), escape({})});
   return character_;
 }
 
@@ -319,8 +318,8 @@ ExprId JsonText::string_except(std::vector<std::string> names) {
       text += c.code_point;
       rest.remove_prefix(c.length);
     }
-    // What is written with an escape is another spelling anyway.
-    if (escaped(name) == name) texts.push_back(std::move(text));
+    // Written with a number, it could be spelled in too many ways.
+    if (escaped(name).find("\\u") == std::string::npos) texts.push_back(std::move(text));
     total += name.size();
   }
   if (texts.empty() || total > kMostBytes) return string();
@@ -335,20 +334,25 @@ ExprId JsonText::string_except(std::vector<std::string> names) {
     size_t i = is_name ? from + 1 : from;
     std::vector<ExprId> parts;
     std::vector<Range> known = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
+    std::string known_escapes;
     while (i < to) {
       size_t j = i + 1;
       const char32_t c = texts[i][depth];
       while (j < to && texts[j][depth] == c) ++j;
-      known.push_back({c, c});
-      // One character after the other without recursion would need a rule each: depth is bounded by
-      // the length of names, and rules keep expressions flat.
+      std::string character;
+      append_utf8(c, character);
+      const std::string spelled = escaped(character);
+      if (spelled.size() == 2 && spelled[0] == '\\')
+        known_escapes += spelled[1];
+      else
+        known.push_back({c, c});
+      // A rule each keeps expressions flat, however long names are.
       const RuleId rule = g_.add_rule("other-name", self(self, i, j, depth + 1));
-      parts.push_back(g_.sequence({g_.char_class({{c, c}}), g_.call(rule)}));
+      parts.push_back(g_.sequence({g_.literal(spelled), g_.call(rule)}));
       i = j;
     }
     parts.push_back(g_.sequence({g_.char_class(std::move(known), true), any, close}));
-    const ExprId escape = std::as_const(g_).exprs[static_cast<size_t>(character())].parts[1];
-    parts.push_back(g_.sequence({escape, any, close}));
+    parts.push_back(g_.sequence({escape(known_escapes), any, close}));
     if (!is_name) parts.push_back(close);
     return g_.choice(std::move(parts));
   };

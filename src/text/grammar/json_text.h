@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules for the parts of JSON texts. White space: after an opening bracket, a comma or a colon and
-// before a closing bracket, one space, or a new line and up to 100 spaces or tabs.
+// before a closing bracket, one space, or a new line and up to 40 spaces or tabs.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,8 @@ class JsonText {
   ExprId literal(const nlohmann::ordered_json& value);
   // One of the strings; common beginnings are shared.
   ExprId one_of(std::vector<std::string> strings);
-  // A string that is none of `names`. (A name written with escapes counts as another one.)
+  // A string that is none of `names`. (A name that is spelled with escapes it does not need
+  // counts as another one.)
   ExprId string_except(std::vector<std::string> names);
   // A list of `item`s in brackets, `least` to `most` of them.
   ExprId array_of(ExprId item, int32_t least, int32_t most);
@@ -52,6 +53,7 @@ class JsonText {
 
  private:
   ExprId define(RuleId& rule, const char* name, ExprId (JsonText::*make)());
+  ExprId escape(std::string_view without);  // but for these letters behind the backslash
   ExprId make_space();
   ExprId make_value();
   ExprId make_object();

@@ -116,7 +116,12 @@ Result<const TokenMask*> Matcher::mask() {
   mask->free = free;
   mask->may_end = may_end();
   mask->words.assign((trie_->vocabulary() + 63) / 64, 0);
-  if (free) walk(0, state_, mask->words);
+  if (free) {
+    walk(0, state_, mask->words);
+    for (const int32_t token : trie_->tokens())
+      if ((mask->words[static_cast<size_t>(token) / 64] >> (token % 64) & 1) == 0)
+        mask->refused.push_back(token);
+  }
   for (const Automaton::Part& part : parts) {
     const LocalMask& local = local_mask(part.local);
     for (size_t i = 0; i < local.words.size(); ++i) mask->words[i] |= local.words[i];

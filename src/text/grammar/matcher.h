@@ -19,8 +19,9 @@ namespace sluice::text::grammar {
 // Which tokens may come. Bit t % 64 of word t / 64 is token t; only tokens of the trie are set.
 struct TokenMask {
   std::vector<uint64_t> words;
-  bool may_end = false;  // the text may end here
-  bool free = false;     // waiting for a trigger: tokens without text may come too
+  bool may_end = false;          // the text may end here
+  bool free = false;             // waiting for a trigger: tokens without text may come too
+  std::vector<int32_t> refused;  // where free: the few tokens of the trie that are not set
 };
 
 // One text. Not thread-safe; program and trie are shared.
