@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kMaxMasks = 256;  // of either kind: 5 MiB for 150,000 tokens
 constexpr size_t kMaxAutomatonBytes = 32 << 20;
-constexpr uint64_t kMaxWork = 3'000'000;  // places visited for one mask or token: about 0.1 s
+constexpr uint64_t kMaxWork = 3'000'000;  // places visited for one mask or token
 
 void set_bits(std::span<const int32_t> tokens, std::vector<uint64_t>& words) {
   for (const int32_t token : tokens)
