@@ -11,8 +11,8 @@
 #include <string>
 
 #include "compute/backend_abi.h"
-#include "compute/cuda/results.h"
 #include "compute/cuda/acts.h"
+#include "compute/cuda/results.h"
 #include "compute/cuda/transfers.h"
 
 namespace sluice::cuda {
