@@ -94,7 +94,7 @@ class BackendTest : public testing::TestWithParam<const char*> {
 
 #define SLUICE_EVERY_BACKEND(suite)                                         \
   INSTANTIATE_TEST_SUITE_P(Backends, suite, testing::Values("cpu", "cuda"), \
-                           [](const auto& info) { return std::string(info.param); })
+                           [](const auto& backend) { return std::string(backend.param); })
 
 // A weight's blocks in a backend's memory, at an odd address like those of `weight`.
 class DeviceWeight {

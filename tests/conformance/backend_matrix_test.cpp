@@ -263,7 +263,9 @@ TEST_P(MatrixOfBackend, ProductsOfRowsThatANormWrote) {
         norm();
         EXPECT_EQ(run(rows), expected);
         EXPECT_EQ(run(rows), expected);
-        if (rows == 3) EXPECT_EQ(run(2), expected);
+        if (rows == 3) {
+          EXPECT_EQ(run(2), expected);
+        }
         // Overwritten by the host, by an operation, by a transfer.
         norm();
         normed.write(other.data(), other.size() * sizeof(float));
@@ -526,7 +528,9 @@ TEST_P(CopiesOfBackend, TransfersBesideOperations) {
   ASSERT_EQ(api()->transfer(instance(), there.data(), bytes.data(), bytes.size(), 1, &first), 0);
   std::vector<uint8_t> back(bytes.size());
   ASSERT_EQ(api()->transfer(instance(), back.data(), there.data(), back.size(), 0, &second), 0);
-  if (!is_cpu()) EXPECT_GT(second, first);
+  if (!is_cpu()) {
+    EXPECT_GT(second, first);
+  }
   EXPECT_EQ(api()->transferred(instance(), second, 1), 1);
   EXPECT_EQ(api()->transferred(instance(), first, 0), 1);
   EXPECT_EQ(back, bytes);

@@ -215,7 +215,9 @@ class RouterOfBackend : public BackendTest {
         const double logit = logits[static_cast<size_t>(ids[i])];
         ASSERT_NEAR(logit, sorted[i], close) << "row " << r << ", choice " << i;
         ASSERT_NEAR(weights[i], std::exp(logit - sorted[0]) / chosen, 1e-5 + 2 * close);
-        if (i > 0) ASSERT_LE(weights[i], weights[i - 1]);
+        if (i > 0) {
+          ASSERT_LE(weights[i], weights[i - 1]);
+        }
         sum += weights[i];
       }
       ASSERT_NEAR(sum, 1, 1e-6);
