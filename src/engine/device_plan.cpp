@@ -13,7 +13,9 @@ namespace {
 // What a batch's rows pass through, and experts on their way.
 uint64_t device_buffers(const model::Config& c, int64_t ubatch, uint64_t expert_bytes) {
   constexpr uint64_t kPassing = 20;
-  return kDriverBytes + row_buffer_bytes(c, ubatch) +
+  // Measured: the kernels' scratch for recurrent layers and shared experts.
+  const uint64_t recurrent = c.attention_layers() < c.layers ? uint64_t{256} << 20 : 0;
+  return kDriverBytes + recurrent + row_buffer_bytes(c, ubatch) +
          static_cast<uint64_t>(c.vocabulary) * sizeof(float) + kPassing * expert_bytes;
 }
 
