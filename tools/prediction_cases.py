@@ -98,14 +98,15 @@ def measure(arguments, case, root, cache):
              "-n", ",".join(str(TOKENS[t][1]) for t in tests if TOKENS[t][1]) or "0"]
     if "-ub" in flags:
         sizes += ["-b", flags[flags.index("-ub") + 1]]
-    output, peak = run([arguments.sluice, "bench", "-m", path, "-o", "json", "-r", str(arguments.repetitions), *gpu, *sizes,
+    output, peak = run([arguments.sluice, "bench", "-m", path, "-o", "json", "--experts", "-r", str(arguments.repetitions), *gpu, *sizes,
                         *flags], environment)
     rows = []
     for test, result in zip(tests, json.loads(output)):
         tokens = result["n_prompt"] + result["n_gen"]
         measured = tokens * 1e9 / statistics.median(result["samples_ns"])
         rows.append({"model": model, "flags": flags, "test": test, "predicted": plan[test]["value"], "low": plan[test]["low"],
-                     "high": plan[test]["high"], "measured": measured, "error": plan[test]["value"] / measured - 1})
+                     "high": plan[test]["high"], "measured": measured, "error": plan[test]["value"] / measured - 1,
+                     "experts": {name: value for name, value in result.items() if name.startswith("experts_")}})
     rows[0] |= {"memory_predicted": plan["memory"]["total"], "memory_measured": peak}
     return rows
 

@@ -180,6 +180,23 @@ Result<gguf::Gguf> open_model(const std::string& model) {
   return gguf::Gguf::open(model);
 }
 
+// What `run` would refuse before it plans anything.
+Status check(const PlanFlags& o, const model::Config& config) {
+  const int64_t context = o.common.engine.context > 0 ? o.common.engine.context : config.context;
+  if (context > config.context)
+    return fail(
+        ErrorKind::kUsage,
+        "-c {}: the model was trained for {} positions: use -c {} or less, or extend it with "
+        "--rope-scaling yarn --rope-scale {}",
+        context, config.context, config.context, (context + config.context - 1) / config.context);
+  if (o.depth >= context)
+    return fail(ErrorKind::kUsage, "-d {}: the context has {} positions: use a smaller one",
+                o.depth, context);
+  if (!o.machine.empty() && o.measure_again)
+    return fail(ErrorKind::kUsage, "give one of --machine and --remeasure");
+  return {};
+}
+
 }  // namespace
 
 Status plan_command(const Arguments& arguments) {
@@ -202,6 +219,7 @@ Status plan_command(const Arguments& arguments) {
   SLUICE_ASSIGN(const gguf::Gguf file, open_model(e.model_path));
   const plan::Settings settings = settings_of(o);
   SLUICE_ASSIGN(const plan::Planner planner, plan::Planner::create(file, settings));
+  SLUICE_TRY(check(o, planner.config()));
   SLUICE_ASSIGN(const Where where, o.machine.empty() ? this_machine(o, file, planner, settings)
                                                      : machine_of_file(o.machine));
   const plan::Plan plan =

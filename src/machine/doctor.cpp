@@ -242,7 +242,11 @@ std::vector<Finding> disk(const Probes& probes) {
   const std::string name = error ? probes.device_number : real.filename().string();
   std::string rotational = first_line(base + "/queue/rotational");
   if (rotational.empty()) rotational = first_line(base + "/../queue/rotational");  // a partition
-  if (rotational == "1")
+  const bool virtual_disk = name.starts_with("vd") || name.starts_with("xvd");
+  if (virtual_disk)  // which say of themselves that they turn
+    found.push_back({Severity::kGood, "disk",
+                     fmt::format("{} is on {}, a virtual disk", probes.folder, name), ""});
+  else if (rotational == "1")
     found.push_back(
         {Severity::kNote, "disk",
          fmt::format("{} is on {}, a disk that turns", probes.folder, name),

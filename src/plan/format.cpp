@@ -54,9 +54,9 @@ Json json_of(const Tier& tier) {
 std::string advice_text(const Advice& advice) {
   if (advice.makes_it_fit) return advice.change + ": it fits";
   std::string text = advice.change + ":";
-  const bool generation = advice.generation >= 1.03 || advice.generation < 0.97;
+  const bool generation = advice.generation >= 1.05 || advice.generation < 0.96;
   if (generation) text += fmt::format(" x{:.2g} generating", advice.generation);
-  if (advice.prompt >= 1.03 || advice.prompt < 0.97)
+  if (advice.prompt >= 1.05 || advice.prompt < 0.96)
     text += fmt::format("{} x{:.2g} reading prompts", generation ? "," : "", advice.prompt);
   return text;
 }
