@@ -115,6 +115,13 @@ Plan Planner::plan(const machine::Machine& machine, const machine::DiskTimes* di
   } else {
     plan.refusal = now.error().message;
   }
+  std::string learned;
+  for (const Kind kind : {Kind::kDecode, Kind::kPrefill, Kind::kDisk, Kind::kDevice})
+    if (const Correction& c = corrections.of(kind); c.count > 0)
+      learned += fmt::format("{}{} x{:.2f} ({})", learned.empty() ? "" : ", ", name_of(kind),
+                             c.factor, c.count);
+  if (!learned.empty())
+    plan.notes.push_back("times are corrected by earlier runs here: " + learned);
   if (!machine.note.empty()) plan.notes.push_back("machine: " + machine.note);
   plan.advice = advise(machine, disk, corrections, settings, plan.forecast);
   return plan;

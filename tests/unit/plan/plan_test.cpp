@@ -114,6 +114,15 @@ TEST_F(PlanTest, WhatWasLearnedMakesTheIntervalNarrower) {
   EXPECT_GT(known->tg128.low, usual->tg128.low);
 }
 
+TEST_F(PlanTest, WhatWasLearnedIsSaid) {
+  Corrections learned = test::no_corrections();
+  learned.of(Kind::kDisk) = {1.25, 0.05, 7};
+  settings_.ram = 9 * kGiB;
+  const Plan p = planner().plan(machine_, &machine_.disks.front(), learned, settings_);
+  EXPECT_THAT(p.notes, testing::Contains(HasSubstr("earlier runs here: disk x1.25 (7)")));
+  for (const std::string& note : plan().notes) EXPECT_THAT(note, Not(HasSubstr("earlier runs")));
+}
+
 TEST_F(PlanTest, WhatHelpsIsSortedAndHolds) {
   settings_.ram = 9 * kGiB;
   const Plan p = plan();
