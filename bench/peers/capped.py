@@ -29,13 +29,17 @@ def parse_arguments():
     parser.add_argument("-m", "--model", type=pathlib.Path, required=True)
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shares", default="25,50,75,120", help="limits in percent of the file's size (25,50,75,120)")
-    parser.add_argument("--tests", default="pp512,tg16", help="against the peer, where the file does not fit (pp512,tg16)")
-    parser.add_argument("--steady", default="pp512,tg128", help="ours alone (pp512,tg128)")
+    parser.add_argument("--tests", default="pp512,tg16", help='against the peer, where the file does not fit (pp512,tg16); "": none')
+    parser.add_argument("--steady", default="pp512,tg128", help='ours alone (pp512,tg128); "": none')
     parser.add_argument("--rounds", type=int, default=1, help="of both; medians are shown (1)")
     parser.add_argument("--sluice", type=pathlib.Path, default=peers.ROOT / "build/release/bin/sluice")
     parser.add_argument("--folder", type=pathlib.Path, default=peers.ROOT / "build/peers", help="where the peer is installed")
     parser.add_argument("--json", type=pathlib.Path, help="write every sample to this file too")
     return parser.parse_args()
+
+
+def names(text):
+    return [name for name in text.split(",") if name]
 
 
 class Study:
@@ -85,7 +89,7 @@ class Study:
 
 
 def against_peer(study, share, limit):
-    for test in study.arguments.tests.split(","):
+    for test in names(study.arguments.tests):
         ours, _ = study.rates("ours", study.ours, test, limit, False)
         theirs, _ = study.rates("peer", study.theirs, test, limit, False)
         cell = [f"{statistics.median(rates):.2f}" if rates else "killed" for rates in (ours, theirs)]
@@ -94,7 +98,7 @@ def against_peer(study, share, limit):
 
 
 def against_limit(study, share, limit, free):
-    for test in study.arguments.steady.split(","):
+    for test in names(study.arguments.steady):
         for _ in range(study.arguments.rounds):
             result = study.run("ours", study.ours, test, limit, True)
             if not result:
@@ -121,12 +125,13 @@ def main():
             if share < 100:
                 peer_rows += against_peer(study, share, limit)
         free = {}
-        for test in arguments.steady.split(","):
+        for test in names(arguments.steady):
             rates, _ = study.rates("ours", study.ours, test, None, True)
             free[test] = statistics.median(rates)
         for share, limit in limits.items():
             limit_rows += against_limit(study, share, limit, free)
-        print(f"{arguments.model.name}, {study.bytes / 1e9:.1f} GB; disk {study.disk_rate() / 1e9:.2f} GB/s\n")
+        disk = f"; disk {study.disk_rate() / 1e9:.2f} GB/s" if min(limits) < 100 else ""
+        print(f"{arguments.model.name}, {study.bytes / 1e9:.1f} GB{disk}\n")
     print("| limit | test, cold | Sluice t/s | peer t/s | ratio |\n|---|---|---:|---:|---:|", *peer_rows, sep="\n")
     print("\n| limit | test, steady | t/s | disk s | computing s | took s | of the limit |\n|---|---|---:|---:|---:|---:|---:|",
           *limit_rows, sep="\n")
