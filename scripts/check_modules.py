@@ -19,6 +19,7 @@ ALLOWED = {
     "machine": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
+    "server": BASE | {"engine"},
     "plan": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "engine", "machine"},
     "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "machine", "plan"},
 }

@@ -62,6 +62,7 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
                 "{}: tokenizer.ggml.tokens has {} entries, token_embd.weight only {} rows",
                 options.model_path, engine->tokenizer_->size(), config.vocabulary);
   SLUICE_ASSIGN(engine->sampling_, engine::default_sampling(engine->file_));
+  engine->sort_tokens(config.vocabulary);
 
   // A template that cannot be parsed is an error only for those who want to chat.
   std::string source;
@@ -106,6 +107,16 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   return engine;
 }
 
+void Engine::sort_tokens(int64_t rows) {
+  for (int32_t token = 0; token < rows; ++token) {
+    if (token >= tokenizer_->size() || tokenizer_->kind(token) == text::TokenKind::kUnused ||
+        is_padding_text(tokenizer_->bytes(token)))
+      banned_.push_back(token);
+    else if (tokenizer_->is_end_of_generation(token))
+      end_of_generation_.push_back(token);
+  }
+}
+
 // Without an accelerator everything is computed on the CPU, as in other engines.
 Status Engine::open_backends() {
   const EngineOptions& o = options_;
@@ -137,6 +148,7 @@ Status Engine::plan(const model::Config& config) {
                     .ubatch = o.ubatch,
                     .cache = o.cache,
                     .checkpoints = o.checkpoints,
+                    .sessions = o.sessions,
                     .cpu_moe_layers = o.cpu_moe_layers};
   request.device_required = o.gpu_layers > 0;
   if (device_) {
@@ -241,19 +253,10 @@ Result<Sampler> Engine::make_sampler(const SamplingParams& params) const {
 Result<Sampler> Engine::new_sampler(const SamplingParams& params) const {
   const int64_t rows = model_->config().vocabulary;
   SLUICE_TRY(validate(params, rows));
-  std::vector<int32_t> banned;
-  std::vector<int32_t> end_of_generation;
-  for (int32_t token = 0; token < rows; ++token) {
-    if (token >= tokenizer_->size() || tokenizer_->kind(token) == text::TokenKind::kUnused ||
-        is_padding_text(tokenizer_->bytes(token)))
-      banned.push_back(token);
-    else if (tokenizer_->is_end_of_generation(token))
-      end_of_generation.push_back(token);
-  }
   const auto piece = [this](int32_t token) {
     return token < tokenizer_->size() ? tokenizer_->bytes(token) : std::string_view();
   };
-  return Sampler(params, rows, piece, std::move(banned), std::move(end_of_generation));
+  return Sampler(params, rows, piece, banned_, end_of_generation_);
 }
 
 }  // namespace sluice::engine

@@ -29,12 +29,20 @@ Result<Placement> place(const std::string& path, const gguf::Gguf& file,
     const uint64_t budget = *wanted.vram;
     // Nobody asked for the longest context: it must not crowd out the experts.
     int64_t context = request.context > 0 ? request.context : config.context;
+    const auto fits = [&](const Result<DevicePlan>& plan) {
+      return plan && (plan->all_experts() || plan->session <= budget / 8);
+    };
     auto plan = plan_device(path, file, config, request, budget, context);
-    while (request.context == 0 && context > kLeastContext &&
-           (!plan || (!plan->all_experts() && plan->session > budget / 8))) {
+    while (request.context == 0 && context > kLeastContext && !fits(plan)) {
       context = std::max(kLeastContext, context / 2);
       plan = plan_device(path, file, config, request, budget, context);
     }
+    if (plan && request.sessions == 0)
+      for (request.sessions = kMostSessions; request.sessions > 1; request.sessions /= 2)
+        if (auto more = plan_device(path, file, config, request, budget, context); fits(more)) {
+          plan = std::move(more);
+          break;
+        }
     if (plan) {
       placement.device = *plan;
       request.context = context;
