@@ -107,8 +107,9 @@ Result<Machine> measure(const compute::Backend& host, const compute::Backend* de
   Processor& p = machine.processor;
   p.name = cpu_name();
   p.threads = compute_cpus().threads;
-  const std::string described = host.describe();
-  p.isa = described.substr(0, described.find(','));
+  const std::string described = host.describe();  // "CPU, avx2, 2 threads"
+  const size_t level = std::min(described.find(", "), described.size() - 2) + 2;
+  p.isa = described.substr(level, described.find(',', level) - level);
   p.last_level_cache = last_level_cache("");
   const uint64_t cache = p.last_level_cache > 0 ? p.last_level_cache : kUsualCache;
   RatesOptions options;
