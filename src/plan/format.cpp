@@ -20,9 +20,10 @@ std::string bytes_text(uint64_t bytes) {
 }
 
 std::string number(double value) {
-  return value >= 100 ? fmt::format("{:.0f}", value)
-         : value >= 1 ? fmt::format("{:.1f}", value)
-                      : fmt::format("{:.2f}", value);
+  return value >= 100   ? fmt::format("{:.0f}", value)
+         : value >= 1   ? fmt::format("{:.1f}", value)
+         : value >= 0.1 ? fmt::format("{:.2f}", value)
+                        : fmt::format("{:.2g}", value);
 }
 
 std::string text_of(const Estimate& e) {

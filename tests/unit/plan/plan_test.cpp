@@ -17,7 +17,10 @@ using testing::HasSubstr;
 
 class PlanTest : public testing::Test {
  protected:
-  PlanTest() : file_(test::header_of("qwen3-30b-a3b")) { settings_.model = "m.gguf"; }
+  PlanTest() : file_(test::header_of("qwen3-30b-a3b")) {
+    settings_.model = "m.gguf";
+    machine_.processor.rates = test::rates_of(1e11);  // so that the disk is what is waited for
+  }
   Planner planner() {
     auto planner = Planner::create(file_, settings_);
     EXPECT_TRUE(planner) << planner.error().message;
