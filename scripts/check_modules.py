@@ -16,10 +16,12 @@ ALLOWED = {
     "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
     "residency": BASE | {"quant", "storage", "compute"},
+    "machine": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
     "server": BASE | {"engine"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth"},
+    "plan": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "engine", "machine"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "machine", "plan"},
 }
 
 

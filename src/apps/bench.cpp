@@ -12,6 +12,7 @@
 #include "apps/bench_output.h"
 #include "apps/build_info.h"
 #include "apps/commands.h"
+#include "apps/learning.h"
 #include "base/cpu_name.h"
 #include "base/log.h"
 
@@ -73,7 +74,8 @@ class Loaded {
                                             one.value("load_mode")};
     if (model != model_) {
       bench_.reset();
-      remember_usage();
+      finish();
+      learning_.reset();
       engine_.reset();
       options_.model_path = model[0];
       options_.isa = model[1] == "auto" ? "" : model[1];
@@ -89,6 +91,7 @@ class Loaded {
                                            std::chrono::steady_clock::now() - start)
                                            .count());
       model_ = model;
+      learning_.emplace(Learning::of(*engine_));
     }
     const std::vector<std::string> types = {one.value("type_k"), one.value("type_v")};
     if (!bench_ || types != types_) {
@@ -102,8 +105,19 @@ class Loaded {
     return bench_.get();
   }
 
-  void remember_usage() {
-    if (engine_) apps::remember_usage(*engine_);
+  // Before the model goes: for the next run.
+  void finish() {
+    if (engine_) remember_usage(*engine_);
+    if (learning_) learning_->remember();
+  }
+  void learn(const BenchCase& one, const BenchRecord& record) {
+    std::vector<uint64_t> sorted = record.samples_ns;
+    if (sorted.empty()) return;
+    std::ranges::sort(sorted);
+    const double stalled =
+        static_cast<double>(record.experts.stalled_ns) / static_cast<double>(sorted.size());
+    learning_->measured(one.test.prompt, one.test.generate, one.test.depth, one.integer("n_ubatch"),
+                        static_cast<double>(sorted[sorted.size() / 2]) / 1e9, stalled / 1e9);
   }
   const engine::Engine& engine() const { return *engine_; }
   uint64_t load_ns() const { return load_ns_; }
@@ -114,6 +128,7 @@ class Loaded {
   std::vector<std::string> model_, types_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<engine::Bench> bench_;
+  std::optional<Learning> learning_;
   uint64_t load_ns_ = 0;
 };
 
@@ -189,9 +204,10 @@ Status bench_command(const Arguments& arguments) {
     record.time = utc_now();
     SLUICE_ASSIGN(record.samples_ns, bench->run(one.test, bench_options(request, one, tell)));
     record.experts = bench->experts();
+    loaded.learn(one, record);
     SLUICE_TRY(report->test(record));
   }
-  loaded.remember_usage();
+  loaded.finish();
   // llama-bench prints the frame of an empty table too.
   if (cases.empty()) {
     report.emplace(request, machine);

@@ -21,6 +21,8 @@ Status detokenize_command(const Arguments& arguments);
 Status eval_command(const Arguments& arguments);
 Status quantize_command(const Arguments& arguments);
 Status bench_command(const Arguments& arguments);
+Status plan_command(const Arguments& arguments);
+Status doctor_command(const Arguments& arguments);
 Status replay_command(const Arguments& arguments);
 Status synth_command(const Arguments& arguments);
 

@@ -57,6 +57,8 @@ const std::vector<Command>& commands() {
       {"eval", {}, "logits and perplexity", eval_command},
       {"quantize", {"--quantize", "-q"}, "write a model in another type", quantize_command},
       {"bench", {"--bench", "-b"}, "measure speed as llama-bench does", bench_command},
+      {"plan", {}, "whether a model runs here, and how fast", plan_command},
+      {"doctor", {}, "whether this machine is set up for it", doctor_command},
       {"replay", {}, "hit rates of expert caches on a trace of run", replay_command},
       {"synth", {}, "write a model of a published shape with random weights", synth_command},
   };

@@ -299,6 +299,24 @@ void tell_experts(const engine::Engine& engine) {
   std::fprintf(stderr, "%s ]\n", line.c_str());
 }
 
+// Compares an answer with what a plan would have said of it, where nothing was guessed ahead and
+// the cache was warm.
+void learn(Learning& learning, const engine::Engine& engine, const engine::GenerateResult& result,
+           const residency::CacheStatistics& at_first_text) {
+  constexpr int64_t kLeastTokens = 32;
+  if (result.guessed_tokens > 0) return;
+  const bool all = engine.plan().all_experts();
+  const int64_t read = result.prompt_tokens - result.reused_tokens;
+  if (all && read >= kLeastTokens)
+    learning.measured(read, 0, result.reused_tokens, engine.options().ubatch, result.prompt_seconds,
+                      0);
+  const int64_t generated = result.generated_tokens - 1;
+  if (generated < kLeastTokens || (!all && at_first_text.evictions == 0)) return;
+  const auto stalled = engine.model().experts().statistics().stalled - at_first_text.stalled;
+  learning.measured(0, generated, result.prompt_tokens, engine.options().ubatch,
+                    result.generate_seconds, std::chrono::duration<double>(stalled).count());
+}
+
 // What the session takes, for those who want to know (-lv 3); a warning where there is no room for
 // what makes follow-up turns fast.
 void tell_memory(const engine::Session& session, const RunOptions& options) {
@@ -335,7 +353,10 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   generate.drafts = options.drafts.get();
   Status written;
   bool any_text = false;
+  const residency::ExpertCache& experts = session.engine().model().experts();
+  residency::CacheStatistics at_first_text;
   const auto sink = [&](std::string_view text) {
+    if (!any_text) at_first_text = experts.statistics();
     any_text = true;
     if (written) written = print_out(text);
     if (!written) interrupted = true;  // nobody reads: stop
@@ -349,6 +370,7 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
     return result;
   }
   SLUICE_TRY(print_out("\n"));
+  if (options.learning) learn(*options.learning, session.engine(), *result, at_first_text);
   if (!options.show_timings) return result;
 
   const auto rate = [](int64_t tokens, double seconds) {
@@ -406,8 +428,10 @@ Status run_command(const Arguments& arguments) {
   const auto chat_template = engine->chat_template();
   const bool with_template = options.conversation.value_or(chat_template.has_value());
   if (with_template && !chat_template) return fail(chat_template.error());
+  options.learning = std::make_shared<Learning>(Learning::of(*engine));
   const auto finish = [&](Status status) -> Status {
     remember_usage(*engine);
+    options.learning->remember();
     SLUICE_TRY(status);
     return recording.finish();
   };

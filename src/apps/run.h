@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/learning.h"
 #include "apps/options.h"
 #include "engine/generate.h"
 
@@ -29,6 +30,7 @@ struct RunOptions {
   int64_t most_guesses = 3;
   std::optional<bool> guess;  // ahead, where the model can
   std::shared_ptr<engine::DraftPolicy> drafts;
+  std::shared_ptr<Learning> learning;  // for predictions; nullptr: nothing is learned
   std::string trace;     // file that the requests for experts are recorded in; empty: none
   std::string timeline;  // the same with times, and what came and left
   nlohmann::ordered_json template_kwargs;

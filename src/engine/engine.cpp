@@ -10,6 +10,7 @@
 #include "base/no_memory.h"
 #include "compute/cpu/cpu_backend.h"
 #include "compute/load_backend.h"
+#include "engine/placement.h"
 #include "model/registry.h"
 #include "residency/usage.h"
 
@@ -36,19 +37,8 @@ Status check_context(const EngineOptions& options, const model::Config& config) 
   return {};
 }
 
-// What is free, less what the system and other programs may come to want.
 uint64_t free_memory() {
-  constexpr uint64_t kMargin = uint64_t{512} << 20;
-  const uint64_t available = available_bytes().value_or(std::numeric_limits<uint64_t>::max());
-  return available - std::min({available, kMargin, available / 10});
-}
-
-constexpr int64_t kLeastContext = 4096;  // of those that are chosen here
-
-// A budget from what a device has free: displays and other programs come and go on small cards.
-uint64_t free_vram(uint64_t free_bytes, uint64_t total) {
-  constexpr uint64_t kMargin = uint64_t{1} << 30;
-  return free_bytes + kDriverBytes - std::min({free_bytes, kMargin, total / 16});
+  return default_ram(available_bytes().value_or(std::numeric_limits<uint64_t>::max()));
 }
 
 }  // namespace
@@ -152,48 +142,27 @@ Status Engine::open_backends() {
 
 Status Engine::plan(const model::Config& config) {
   const EngineOptions& o = options_;
-  MemoryRequest request{.budget = o.ram_bytes > 0 ? o.ram_bytes : free_memory(),
-                        .context = o.context,
-                        .ubatch = o.ubatch,
-                        .cache = o.cache,
-                        .checkpoints = o.checkpoints,
-                        .sessions = o.sessions,
-                        .cpu_moe_layers = o.cpu_moe_layers};
+  PlacementRequest request;
+  request.memory = {.budget = o.ram_bytes > 0 ? o.ram_bytes : free_memory(),
+                    .context = o.context,
+                    .ubatch = o.ubatch,
+                    .cache = o.cache,
+                    .checkpoints = o.checkpoints,
+                    .sessions = o.sessions,
+                    .cpu_moe_layers = o.cpu_moe_layers};
+  request.device_required = o.gpu_layers > 0;
   if (device_) {
     uint64_t free_bytes = 0, total = 0;
     SLUICE_TRY(device_->check((*device_)->memory_info(device_->get(), &free_bytes, &total)));
-    // What is free now is without what the driver took when the device was opened.
-    const uint64_t budget = o.vram_bytes > 0 ? o.vram_bytes : free_vram(free_bytes, total);
-    // Nobody asked for the longest context: it must not crowd out the experts.
-    int64_t context = o.context > 0 ? o.context : config.context;
-    const auto fits = [&](const Result<DevicePlan>& plan) {
-      return plan && (plan->all_experts() || plan->session <= budget / 8);
-    };
-    auto plan = plan_device(o.model_path, file_, config, request, budget, context);
-    while (o.context == 0 && context > kLeastContext && !fits(plan)) {
-      context = std::max(kLeastContext, context / 2);
-      plan = plan_device(o.model_path, file_, config, request, budget, context);
-    }
-    if (plan && o.sessions == 0)
-      for (request.sessions = kMostSessions; request.sessions > 1; request.sessions /= 2)
-        if (auto more = plan_device(o.model_path, file_, config, request, budget, context);
-            fits(more)) {
-          plan = std::move(more);
-          break;
-        }
-    if (plan) {
-      device_plan_ = *plan;
-      request.context = context;
-      request.device = true;
-      request.device_experts = device_plan_->cache;
-    } else if (o.gpu_layers > 0) {
-      return fail(std::move(plan.error()));
-    } else {
-      spdlog::warn("computing on the CPU: {}", plan.error().message);
-      device_.reset();
-    }
+    request.vram = o.vram_bytes > 0 ? o.vram_bytes : default_vram(free_bytes, total);
   }
-  SLUICE_ASSIGN(plan_, plan_memory(o.model_path, file_, config, request));
+  SLUICE_ASSIGN(Placement placement, place(o.model_path, file_, config, request));
+  if (placement.device_refused) {
+    spdlog::warn("computing on the CPU: {}", placement.device_refused->message);
+    device_.reset();
+  }
+  device_plan_ = placement.device;
+  plan_ = placement.memory;
   context_ = plan_.context;
   if (device_plan_ && o.on_device_plan) o.on_device_plan(*device_plan_, plan_);
   if (o.on_plan) o.on_plan(plan_);
