@@ -276,7 +276,7 @@ TEST(Levels, OverrideTookEffect) {
   const Kernels& scalar = *levels()[0].kernels;
   EXPECT_STREQ(scalar.isa, "scalar");
   for (const TestLevel& level : levels()) {
-    if (level.name.find("EVEX") == std::string::npos) {
+    if (level.name.find(' ') == std::string::npos) {  // not one of the tests' own
       EXPECT_EQ(level.kernels, select_kernels(level.name.c_str()));
       EXPECT_EQ(level.kernels->isa, level.name);
       EXPECT_NE(std::string(available_levels()).find(level.name), std::string::npos);

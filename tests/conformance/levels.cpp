@@ -17,6 +17,10 @@ const std::vector<TestLevel>& levels() {
       static Kernels evex = *select_kernels("avx2");
       fill_avx_vnni_evex(evex);
       found.push_back({"avx-vnni as EVEX", &evex});
+      // Where there is AVX-VNNI too, "avx512" leaves products of one activation to it.
+      static Kernels whole = *select_kernels("avx2");
+      fill_avx512(whole);
+      found.push_back({"avx512 for everything", &whole});
     }
 #endif
     return found;

