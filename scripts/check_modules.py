@@ -12,13 +12,14 @@ ALLOWED = {
     "quant": BASE,
     "storage": BASE,
     "text": BASE,
+    "report": BASE | {"storage"},
     "gguf": BASE | {"quant", "storage"},
     "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
     "residency": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "report"},
 }
 
 

@@ -22,6 +22,7 @@ Status quantize_command(const Arguments& arguments);
 Status bench_command(const Arguments& arguments);
 Status replay_command(const Arguments& arguments);
 Status synth_command(const Arguments& arguments);
+Status report_command(const Arguments& arguments);
 
 // Set by Ctrl-C while an answer is being generated.
 extern std::atomic<bool> interrupted;
