@@ -12,6 +12,7 @@ ALLOWED = {
     "quant": BASE,
     "storage": BASE,
     "text": BASE,
+    "report": BASE | {"storage"},
     "gguf": BASE | {"quant", "storage"},
     "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
@@ -21,7 +22,7 @@ ALLOWED = {
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
     "server": BASE | {"engine"},
     "plan": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "engine", "machine"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "machine", "plan"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "machine", "plan", "report"},
 }
 
 

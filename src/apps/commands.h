@@ -25,6 +25,7 @@ Status plan_command(const Arguments& arguments);
 Status doctor_command(const Arguments& arguments);
 Status replay_command(const Arguments& arguments);
 Status synth_command(const Arguments& arguments);
+Status report_command(const Arguments& arguments);
 
 // Set by Ctrl-C while an answer is being generated.
 extern std::atomic<bool> interrupted;

@@ -61,6 +61,7 @@ const std::vector<Command>& commands() {
       {"doctor", {}, "whether this machine is set up for it", doctor_command},
       {"replay", {}, "hit rates of expert caches on a trace of run", replay_command},
       {"synth", {}, "write a model of a published shape with random weights", synth_command},
+      {"report", {}, "measure models in settings, and write a page about it", report_command},
   };
   return all;
 }
