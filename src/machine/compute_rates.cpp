@@ -262,12 +262,7 @@ class Measurement {
   uint64_t at_ = 0;
 };
 
-// Wide loads where the processor has them: narrow ones are bound by their number.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("default", "avx2")))
-#endif
-uint64_t
-sum_of(const uint8_t* data, size_t bytes) {
+[[gnu::always_inline]] inline uint64_t sum_of_lines(const uint8_t* data, size_t bytes) {
   uint64_t sums[8] = {};
   for (size_t i = 0; i + 64 <= bytes; i += 64) {
     uint64_t line[8];
@@ -278,6 +273,20 @@ sum_of(const uint8_t* data, size_t bytes) {
   for (const uint64_t part : sums) sum += part;
   return sum;
 }
+
+// Wide loads where the processor has them: narrow ones are bound by their number.
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] uint64_t sum_of_wide(const uint8_t* data, size_t bytes) {
+  return sum_of_lines(data, bytes);
+}
+uint64_t sum_of(const uint8_t* data, size_t bytes) {
+  return __builtin_cpu_supports("avx2") ? sum_of_wide(data, bytes) : sum_of_lines(data, bytes);
+}
+#else
+uint64_t sum_of(const uint8_t* data, size_t bytes) {
+  return sum_of_lines(data, bytes);
+}
+#endif
 
 }  // namespace
 
