@@ -58,6 +58,10 @@ void Scheduler::stop() {
 }
 
 Result<std::shared_ptr<Ticket>> Scheduler::submit(Request request, Listener listener) {
+  return or_no_memory([&] { return enqueue(std::move(request), std::move(listener)); });
+}
+
+Result<std::shared_ptr<Ticket>> Scheduler::enqueue(Request request, Listener listener) {
   SLUICE_ASSIGN(Answer answer, Answer::create(*engine_, std::move(request), context()));
   auto ticket = std::make_shared<Ticket>();
   auto job =
@@ -71,8 +75,8 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(Request request, Listener list
       return fail(ErrorKind::kBusy, "{} requests are waiting already: try again later",
                   queue_.size());
     }
-    ++statistics_.requests;
     queue_.push_back(std::move(job));
+    ++statistics_.requests;
   }
   wake_.notify_one();
   return ticket;
@@ -224,17 +228,17 @@ void Scheduler::admit() {
   }
 }
 
-void Scheduler::begin(Slot& slot, std::unique_ptr<Job> job) {
+void Scheduler::begin(Slot& slot, std::unique_ptr<Job> begun) {
+  slot.job = std::move(begun);               // first: whatever fails, the slot's job is told
   for (Slot& other : slots_) settle(other);  // their texts are looked at
-  const Clock::time_point now = Clock::now();
-  job->started = now;
-  job->figures.queue_seconds = seconds(now - job->submitted);
-  const Request& request = job->answer.request();
-  const std::span<const text::Token> tokens = job->answer.tokens();
+  Job& job = *slot.job;
+  job.started = Clock::now();
+  job.figures.queue_seconds = seconds(job.started - job.submitted);
+  const Request& request = job.answer.request();
+  const std::span<const text::Token> tokens = job.answer.tokens();
+  slot.used = ++jobs_begun_;
   if (!request.reuse || slot.owner != request.owner) slot.session.truncate(0);
   slot.owner = request.owner;
-  slot.used = ++jobs_begun_;
-  slot.job = std::move(job);
   const auto prepare = [&]() -> Result<int64_t> {
     if (request.reuse) {
       const Slot* from = nullptr;

@@ -95,6 +95,7 @@ class Scheduler {
 
   Scheduler(Engine& engine, const SchedulerOptions& options)
       : engine_(&engine), options_(options) {}
+  Result<std::shared_ptr<Ticket>> enqueue(Request request, Listener listener);
   void work();
   void admit();
   std::unique_ptr<Job> next_job(size_t& slot);

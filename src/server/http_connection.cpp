@@ -96,6 +96,7 @@ class ConnectionExchange final : public Exchange {
   void write(std::string data) override {
     {
       const std::lock_guard lock(pieces_->mutex);
+      if (ended_) return;
       pieces_->data += data;
       if (std::exchange(pieces_->told, true)) return;
     }
@@ -104,7 +105,10 @@ class ConnectionExchange final : public Exchange {
     });
   }
   void end() override {
-    ended_ = true;
+    {
+      const std::lock_guard lock(pieces_->mutex);
+      ended_ = true;
+    }
     post([pieces = pieces_](Answering& c, uint64_t serial) { c.end(serial, *pieces); });
   }
   void on_gone(std::function<void()> call) override {

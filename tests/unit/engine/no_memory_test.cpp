@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
 
 #include "engine/draft_policy.h"
 #include "engine/generate.h"
+#include "engine/scheduler.h"
 #include "failing_allocations.h"
 #include "tiny_model.h"
 
@@ -159,6 +163,84 @@ TEST_P(NoMemoryTest, AnAllocationThatFailsWhileExpertsAreRead) {
     test::news_left = left;
   });
   EXPECT_GT(calls, 10) << "a warm engine needs few";
+}
+
+// What comes of a request, noted without an allocation.
+struct Ending {
+  std::mutex mutex;
+  std::condition_variable change;
+  std::string text = std::string(1000, ' ');
+  bool over = false, failed = false, told = false;
+
+  Listener listener() {
+    text.clear();
+    over = failed = told = false;
+    return {[this](const Update& update) { text += update.text; },
+            [this](const Outcome& outcome) {
+              const std::lock_guard lock(mutex);
+              failed = outcome.error.has_value();
+              told = failed && outcome.error->message.find("no memory") != std::string::npos;
+              over = true;
+              change.notify_all();
+            }};
+  }
+  bool wait() {
+    std::unique_lock lock(mutex);
+    return change.wait_for(lock, std::chrono::seconds(20), [this] { return over; });
+  }
+};
+
+// Every request ends, with its text or an error, and the next ones are answered.
+TEST_P(NoMemoryTest, AnAllocationThatFailsWhileServing) {
+  auto engine = Engine::load(options_);
+  ASSERT_TRUE(engine);
+  ASSERT_TRUE((*engine)->model().experts().wait_until_full());
+  SchedulerOptions scheduler_options;
+  scheduler_options.slots = 2;
+  scheduler_options.checkpoints = {4, uint64_t{1} << 20, 16};
+  auto scheduler = Scheduler::create(**engine, scheduler_options);
+  ASSERT_TRUE(scheduler);
+  static const Fixed fixed;
+  Request request;
+  request.prompt = fixed.prompt;
+  request.sampling = fixed.greedy;
+  request.max_tokens = 8;
+  request.reuse = false;
+  Ending endings[2];
+  int errors = 0;
+  const int64_t calls = each(test::news_left, 200, 7, [&] {
+    int64_t left = test::news_left.exchange(-1), after = -1;
+    for (int round = 0; round < 2; ++round) {
+      Request requests[2] = {request, request};
+      Listener listeners[2] = {endings[0].listener(), endings[1].listener()};
+      test::news_left = left;  // of the first round one call fails
+      bool taken[2];
+      for (int n = 0; n < 2; ++n) {
+        auto ticket = (*scheduler)->submit(std::move(requests[n]), std::move(listeners[n]));
+        taken[n] = ticket.has_value();
+        if (!ticket) expect_told(ticket.error());
+      }
+      for (int n = 0; n < 2; ++n) {
+        if (taken[n]) {
+          ASSERT_TRUE(endings[n].wait());
+        }
+      }
+      left = test::news_left.exchange(-1);
+      for (int n = 0; n < 2; ++n) {
+        if (!taken[n] || endings[n].failed) {
+          ++errors;
+          ASSERT_EQ(round, 0);
+          EXPECT_TRUE(!taken[n] || endings[n].told);
+        } else {
+          EXPECT_EQ(endings[n].text, right_);
+        }
+      }
+      if (round == 0) after = std::exchange(left, -1);
+    }
+    test::news_left = after;
+  });
+  EXPECT_GT(calls, 30);
+  EXPECT_GT(errors, 20);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, NoMemoryTest, testing::Values("plain", "hybrid"),

@@ -1,0 +1,1 @@
+fuzz_target(http SOURCES http.cpp DEPS sluice_server)
