@@ -178,6 +178,15 @@ std::vector<Flag> run_flags(RunOptions& o, std::string& prompt_file) {
          SLUICE_ASSIGN(o.most_guesses, parse_integer(text, 0, model::Sequence::kMostAhead - 1));
          return {};
        }},
+      text_flag("--grammar", {}, "GBNF", "answers follow this grammar",
+                [&](const std::string& t) { o.grammar = t; }),
+      file_flag("--grammar-file", {}, "a grammar from a file",
+                [&](std::string t) { o.grammar = std::move(t); }),
+      text_flag("--json-schema", {"-j"}, "SCHEMA",
+                "answers are JSON documents of this schema; {}: any document",
+                [&](const std::string& t) { o.json_schema = t; }),
+      file_flag("--json-schema-file", {"-jf"}, "a JSON schema from a file",
+                [&](std::string t) { o.json_schema = std::move(t); }),
       text_flag("--trace", {}, "FILE", "record which experts are used, for sluice replay",
                 [&](const std::string& t) { o.trace = t; }),
       text_flag("--timeline", {}, "FILE", "record when experts came, were computed and left",
@@ -340,6 +349,20 @@ void tell_memory(const engine::Session& session, const RunOptions& options) {
   spdlog::info("{}", line);
 }
 
+// What answers must look like, with warnings for what of a schema they are not held to.
+Status make_constraint(const engine::Engine& engine, RunOptions& options) {
+  if (!options.grammar && !options.json_schema) return {};
+  const auto vocabulary = engine.grammar_vocabulary();
+  SLUICE_ASSIGN(engine::Constraint constraint,
+                options.grammar ? engine::Constraint::from_gbnf(vocabulary, *options.grammar)
+                                : engine::Constraint::from_schema(
+                                      vocabulary, std::string_view(*options.json_schema)));
+  for (const text::grammar::SchemaNote& note : constraint.notes())
+    spdlog::warn("JSON schema: {}", text::grammar::describe(note));
+  options.constraint = std::make_shared<engine::Constraint>(std::move(constraint));
+  return {};
+}
+
 }  // namespace
 
 Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler& sampler,
@@ -351,6 +374,7 @@ Result<engine::GenerateResult> answer(engine::Session& session, engine::Sampler&
   generate.show_special = options.show_special;
   generate.turns = std::move(turns);
   generate.drafts = options.drafts.get();
+  generate.constraint = options.constraint.get();
   Status written;
   bool any_text = false;
   const residency::ExpertCache& experts = session.engine().model().experts();
@@ -404,6 +428,8 @@ Status run_command(const Arguments& arguments) {
     return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
   if (options.prompt && !prompt_file.empty())
     return fail(ErrorKind::kUsage, "give one of -p and -f");
+  if (options.grammar && options.json_schema)
+    return fail(ErrorKind::kUsage, "give one of --grammar and --json-schema");
   if (options.prompt && options.escape) options.prompt = unescape(*options.prompt);
   if (!prompt_file.empty()) {
     SLUICE_ASSIGN(options.prompt, read_text_file(prompt_file));
@@ -423,6 +449,7 @@ Status run_command(const Arguments& arguments) {
                  options.common.engine.model_path);
   spdlog::info("{}; context {}", engine->backend().describe(), engine->context());
   if (!engine->reading().description.empty()) spdlog::info("{}", engine->reading().description);
+  SLUICE_TRY(make_constraint(*engine, options));
   SLUICE_ASSIGN(engine::Session session, engine::Session::create(*engine));
   SLUICE_ASSIGN(Recording recording, Recording::start(*engine, options));
   const auto chat_template = engine->chat_template();

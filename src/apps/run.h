@@ -34,6 +34,9 @@ struct RunOptions {
   std::string trace;     // file that the requests for experts are recorded in; empty: none
   std::string timeline;  // the same with times, and what came and left
   nlohmann::ordered_json template_kwargs;
+  std::optional<std::string> grammar;      // GBNF that answers follow
+  std::optional<std::string> json_schema;  // or a JSON schema
+  std::shared_ptr<engine::Constraint> constraint;
 };
 
 // Runs one answer, streaming to standard output, and prints the timing line. `turns`: of the

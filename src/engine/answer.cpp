@@ -79,11 +79,14 @@ void Answer::report(std::span<const float> logits) {
   reports_.push_back(std::move(report));
 }
 
-std::optional<FinishReason> Answer::step(std::span<float> logits) {
+Result<std::optional<FinishReason>> Answer::step(std::span<float> logits) {
   if (request_.max_tokens == 0) return FinishReason::kLength;
   if (request_.chances >= 0) report(logits);
+  Constraint* const constraint = request_.constraint.get();
+  if (constraint) SLUICE_TRY(constraint->apply(logits));
   const text::Token token = sampler_.sample(logits);
   sampler_.accept(token);
+  if (constraint && !constraint->accept(token)) return against_the_grammar(token);
   ++generated_;
   const text::Tokenizer& tokenizer = engine_->tokenizer();
   if (tokenizer.is_end_of_generation(token)) {
@@ -98,9 +101,10 @@ std::optional<FinishReason> Answer::step(std::span<float> logits) {
   if (shown(token)) certain_ += stop_.push(utf8_.push(tokenizer.bytes(token)));
   if (stop_.stopped()) return FinishReason::kStopString;
   tokens_.push_back(token);
+  if (constraint && constraint->done()) return FinishReason::kEndOfGeneration;
   if (request_.max_tokens >= 0 && generated_ >= request_.max_tokens) return FinishReason::kLength;
   if (static_cast<int64_t>(tokens_.size()) > capacity_) return FinishReason::kContext;
-  return std::nullopt;
+  return std::optional<FinishReason>();
 }
 
 Update Answer::take(bool at_end) {

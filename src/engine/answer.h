@@ -22,8 +22,8 @@ class Answer {
   int64_t generated() const { return generated_; }
 
   // Samples one token from the logits behind tokens(), which are changed, and appends it unless it
-  // ends the answer. Returns why the answer ends, if it does.
-  std::optional<FinishReason> step(std::span<float> logits);
+  // ends the answer. Returns why the answer ends, if it does. Errors: those of a constraint.
+  Result<std::optional<FinishReason>> step(std::span<float> logits);
   // What has become certain since the last call; at the end of the answer, all that is left.
   Update take(bool at_end);
   const std::string& stop() const { return stop_.stop(); }

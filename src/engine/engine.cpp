@@ -259,4 +259,8 @@ Result<Sampler> Engine::new_sampler(const SamplingParams& params) const {
   return Sampler(params, rows, piece, banned_, end_of_generation_);
 }
 
+std::shared_ptr<const GrammarVocabulary> Engine::grammar_vocabulary() const {
+  return GrammarVocabulary::create(*tokenizer_, model_->config().vocabulary);
+}
+
 }  // namespace sluice::engine

@@ -14,6 +14,7 @@
 #include "engine/memory_plan.h"
 #include "engine/reading.h"
 #include "engine/sampler.h"
+#include "engine/sampling/constraint.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
 #include "residency/pressure.h"
@@ -82,6 +83,8 @@ class Engine {
   const SamplingParams& default_sampling() const { return sampling_; }
   // A sampler that never picks a token without text. kUsage for parameters out of range.
   Result<Sampler> make_sampler(const SamplingParams& params) const;
+  // For constraints of answers; made anew at each call by sorting all tokens: keep it.
+  std::shared_ptr<const GrammarVocabulary> grammar_vocabulary() const;
 
  private:
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}

@@ -88,6 +88,8 @@ Result<GenerateResult> generate_text(Session& session, Sampler& sampler,
     if (sink) sink(text);
   };
 
+  Constraint* const constraint = options.constraint;
+  if (constraint) constraint->reset();
   Lookahead ahead(session, options.drafts);
   Clock::time_point first_token = prompt_done;
   for (;;) {
@@ -95,8 +97,10 @@ Result<GenerateResult> generate_text(Session& session, Sampler& sampler,
       result.reason = FinishReason::kLength;
       break;
     }
+    if (constraint) SLUICE_TRY(constraint->apply(ahead.logits()));
     const text::Token token = sampler.sample(ahead.logits());
     sampler.accept(token);
+    if (constraint && !constraint->accept(token)) return against_the_grammar(token);
     if (++result.generated_tokens == 1) {
       first_token = Clock::now();
       result.first_token_seconds = seconds(start, first_token);
@@ -111,6 +115,7 @@ Result<GenerateResult> generate_text(Session& session, Sampler& sampler,
       result.reason = FinishReason::kStopString;
       break;
     }
+    if (constraint && constraint->done()) break;  // nothing but the end could come
     if (cancel && cancel->load(std::memory_order_relaxed)) {
       result.reason = FinishReason::kCancelled;
       break;

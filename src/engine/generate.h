@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/draft_policy.h"
+#include "engine/sampling/constraint.h"
 #include "engine/session.h"
 
 namespace sluice::engine {
@@ -29,6 +30,8 @@ struct GenerateOptions {
   // Tokens are guessed ahead where the model can (see lookahead.h); kept by the caller, so that
   // what was measured serves the next answer too. nullptr: none are.
   DraftPolicy* drafts = nullptr;
+  // The answer follows it; brought to its beginning first. nullptr: it is free.
+  Constraint* constraint = nullptr;
 };
 
 struct GenerateResult {

@@ -11,6 +11,7 @@
 
 #include "engine/generate.h"
 #include "engine/sampler.h"
+#include "engine/sampling/constraint.h"
 
 namespace sluice::engine {
 
@@ -24,6 +25,8 @@ struct Request {
   std::vector<text::Token> shown;  // control tokens that are part of the text
   int chances = -1;                // >= 0: probabilities of each token and of so many others
   bool reuse = true;               // read from a text held already what it has in common
+  // The answer follows it; at its beginning, and this request's alone. nullptr: the answer is free.
+  std::shared_ptr<Constraint> constraint;
   // Text is reused within one owner's requests only, and owners take turns in the queue.
   std::string owner;
 };

@@ -401,7 +401,8 @@ void Scheduler::read(Slot& slot, std::span<const text::Token> piece,
 
 void Scheduler::sample(Slot& slot, std::span<float> logits) {
   Job& job = *slot.job;
-  const std::optional<FinishReason> reason = job.answer.step(logits);
+  const auto reason = job.answer.step(logits);
+  if (!reason) return finish(slot, {{}, {}, reason.error(), {}});
   const Clock::time_point now = Clock::now();
   if (job.answer.generated() <= 1) {
     job.first_token = now;
@@ -409,7 +410,7 @@ void Scheduler::sample(Slot& slot, std::span<float> logits) {
     job.figures.first_token_seconds = seconds(now - job.submitted);
   }
   job.figures.generate_seconds = seconds(now - job.first_token);
-  if (reason) return finish(slot, {*reason, {}, {}, {}});
+  if (*reason) return finish(slot, {**reason, {}, {}, {}});
   Update update = job.answer.take(false);
   job.figures.generated_tokens = job.answer.generated();
   update.figures = job.figures;

@@ -200,9 +200,11 @@ ApiResult<void> answer(const Call& call) {
   conversation.options.kwargs = call.service.options.template_kwargs;
   conversation.split_thoughts = call.service.options.split_thoughts;
   read_conversation(fields, conversation);
+  engine::AnswerForm form = read_answer_form(fields, Dialect::kChat, conversation);
   SLUICE_API_TRY(fields.status());
   SLUICE_API_ASSIGN(ChatPrompt prompt,
                     render(call.service.engine, conversation, call.service.with_turns));
+  SLUICE_API_TRY(set_form(call, std::move(form), prompt));
   std::make_shared<ChatRun>(call, parameters)->start({std::move(prompt)});
   return {};
 }

@@ -255,8 +255,11 @@ ApiResult<void> answer(const Call& call, Dialect dialect) {
   for (const char* name : {"suffix", "input_prefix", "input_suffix"})
     if (const auto text = fields.text(name); text && !text->empty())
       fields.refuse(name, "is not supported: put it into the prompt");
+  engine::AnswerForm form = read_answer_form(fields, dialect, {});
   SLUICE_API_TRY(fields.status());
   SLUICE_API_ASSIGN(std::vector<ChatPrompt> prompts, read_prompts(call, fields));
+  SLUICE_API_TRY(set_form(call, std::move(form), prompts.front()));
+  for (ChatPrompt& prompt : prompts) prompt.form = prompts.front().form;
   if (dialect == Dialect::kNative) {
     if (prompts.size() > 1 || parameters.answers > 1)
       return refuse(prompts.size() > 1 ? "prompt" : "n",

@@ -109,9 +109,17 @@ ApiResult<std::string> read_content(const Json& content, const std::string& path
   return text;
 }
 
+engine::ToolForm tool_form(const std::string& name, const Json* schema, std::optional<bool> strict,
+                           std::string path) {
+  // What is described by nothing takes any object.
+  const bool held = schema && !schema->empty() && strict.value_or(true);
+  return {name, held ? std::optional(*schema) : std::nullopt, std::move(path)};
+}
+
 void read_tools(Fields& fields, Conversation& conversation) {
   const Json* tools = fields.array("tools", kMostTools);
   if (!tools || tools->empty()) return;
+  std::vector<engine::ToolForm> forms;
   for (size_t n = 0; n < tools->size(); ++n) {
     Fields tool((*tools)[n], fmt::format("tools[{}]", n));
     const auto type = tool.text("type");
@@ -124,7 +132,9 @@ void read_tools(Fields& fields, Conversation& conversation) {
       const auto name = inner.text("name");
       if (!inner.failed() && (!name || name->empty() || name->size() > 256))
         inner.refuse("name", "must be a text of 1 to 256 bytes");
-      inner.object("parameters");
+      const Json* schema = inner.object("parameters");
+      const auto strict = inner.boolean("strict");
+      forms.push_back(tool_form(name.value_or(""), schema, strict, inner.path("parameters")));
       if (auto status = inner.status(); !status) return fields.refuse(std::move(status.error()));
     }
     if (auto status = tool.status(); !status) return fields.refuse(std::move(status.error()));
@@ -132,6 +142,7 @@ void read_tools(Fields& fields, Conversation& conversation) {
   const Json* choice = fields.get("tool_choice");
   if (choice && *choice == "none") return;
   conversation.options.tools = *tools;
+  conversation.tools = std::move(forms);
 }
 
 void read_template_kwargs(Fields& fields, Conversation& conversation) {
@@ -172,6 +183,12 @@ void read_conversation(Fields& fields, Conversation& conversation) {
   }
 }
 
+// Whether the model's template knows of thoughts.
+static bool thinks(const engine::Engine& engine) {
+  const auto source = engine.chat_template();
+  return source && (*source)->source().find("<think>") != std::string::npos;
+}
+
 ApiResult<ChatPrompt> render(const engine::Engine& engine, const Conversation& conversation,
                              bool with_turns) {
   ChatPrompt prompt;
@@ -186,6 +203,10 @@ ApiResult<ChatPrompt> render(const engine::Engine& engine, const Conversation& c
   end.resize(end.find_last_not_of(" \r\n\t") + 1);
   prompt.parser.thoughts = conversation.split_thoughts;
   prompt.parser.in_thought = end.ends_with("<think>");
+  if (prompt.parser.in_thought)
+    prompt.thoughts = engine::Thoughts::kOpen;
+  else if (thinks(engine) && !end.ends_with("</think>"))
+    prompt.thoughts = engine::Thoughts::kMayCome;
   prompt.parser.calls = !conversation.options.tools.is_null();
   return prompt;
 }

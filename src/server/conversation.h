@@ -5,28 +5,37 @@
 #include <string>
 #include <vector>
 
+#include "engine/answer_form.h"
 #include "engine/chat.h"
 #include "server/answer_parser.h"
+#include "server/constraints.h"
 #include "server/fields.h"
 
 namespace sluice::server {
 
 struct Conversation {
-  Json messages = Json::array();  // as the chat template takes them
-  engine::ChatOptions options;    // tools and template variables
-  bool split_thoughts = true;     // reasoning_format
+  Json messages = Json::array();        // as the chat template takes them
+  engine::ChatOptions options;          // tools and template variables
+  std::vector<engine::ToolForm> tools;  // what calls of the tools look like
+  bool split_thoughts = true;           // reasoning_format
 };
 
 struct ChatPrompt {
   std::vector<text::Token> tokens;
   std::vector<int64_t> turns;
   AnswerParser::Options parser;
+  engine::Thoughts thoughts = engine::Thoughts::kNone;
+  std::shared_ptr<CompiledForm> form;  // of its answers; nullptr: they are free
 };
 
 // OpenAI's messages, tools, tool_choice, chat_template_kwargs, reasoning_effort, reasoning_format.
 void read_conversation(Fields& fields, Conversation& conversation);
 // tools: [{type: "function", function: {name, ...}}].
 void read_tools(Fields& fields, Conversation& conversation);
+// What calls of a tool must look like; `strict` false asks for no more than an object. `path`: of
+// the schema.
+engine::ToolForm tool_form(const std::string& name, const Json* schema, std::optional<bool> strict,
+                           std::string path);
 // Template variables, without those that the engine sets.
 void read_template_kwargs(Fields& fields, Conversation& conversation);
 // A message's content: a string, or an array of text parts, which are joined.

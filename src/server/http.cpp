@@ -12,6 +12,34 @@
 #include "server/http_connection.h"
 
 namespace sluice::server {
+namespace {
+
+class WithHeaders final : public Exchange {
+ public:
+  WithHeaders(std::shared_ptr<Exchange> inner, HttpHeaders headers)
+      : inner_(std::move(inner)), headers_(std::move(headers)) {}
+  void respond(HttpResponse response) override { inner_->respond(add(std::move(response))); }
+  void begin_stream(HttpResponse response, std::string ping) override {
+    inner_->begin_stream(add(std::move(response)), std::move(ping));
+  }
+  void write(std::string data) override { inner_->write(std::move(data)); }
+  void end() override { inner_->end(); }
+  void on_gone(std::function<void()> call) override { inner_->on_gone(std::move(call)); }
+
+ private:
+  HttpResponse add(HttpResponse response) const {
+    response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+    return response;
+  }
+  std::shared_ptr<Exchange> inner_;
+  HttpHeaders headers_;
+};
+
+}  // namespace
+
+std::shared_ptr<Exchange> with_headers(std::shared_ptr<Exchange> inner, HttpHeaders headers) {
+  return std::make_shared<WithHeaders>(std::move(inner), std::move(headers));
+}
 
 std::string_view HttpRequest::header(std::string_view name) const {
   const auto found = std::ranges::find_if(headers, [&](const auto& h) { return h.first == name; });

@@ -69,6 +69,9 @@ class Exchange {
   virtual void on_gone(std::function<void()> call) = 0;
 };
 
+// Adds headers to whatever answer comes.
+std::shared_ptr<Exchange> with_headers(std::shared_ptr<Exchange> inner, HttpHeaders headers);
+
 class HttpServer {
  public:
   // Sees every request before its body is read; a response refuses it.

@@ -72,6 +72,7 @@ void read_anthropic_tools(Fields& fields, Conversation& conversation) {
   const Json* tools = fields.array("tools", kMostTools);
   if (!tools || tools->empty()) return;
   Json converted = Json::array();
+  std::vector<engine::ToolForm> forms;
   for (size_t n = 0; n < tools->size(); ++n) {
     Fields tool((*tools)[n], fmt::format("tools[{}]", n));
     const auto name = tool.text("name");
@@ -81,8 +82,10 @@ void read_anthropic_tools(Fields& fields, Conversation& conversation) {
     if (type && *type != "custom")
       tool.refuse("type", fmt::format("\"{}\" is not supported: only \"custom\" is", *type));
     const Json* schema = tool.object("input_schema");
+    const auto strict = tool.boolean("strict");
     const std::string description = tool.text("description").value_or("");
     if (auto status = tool.status(); !status) return fields.refuse(std::move(status.error()));
+    forms.push_back(tool_form(*name, schema, strict, tool.path("input_schema")));
     converted.push_back({{"type", "function"},
                          {"function",
                           {{"name", *name},
@@ -92,6 +95,7 @@ void read_anthropic_tools(Fields& fields, Conversation& conversation) {
   if (const Json* choice = fields.get("tool_choice"))
     if (choice->is_object() && choice->value("type", Json()) == "none") return;
   conversation.options.tools = std::move(converted);
+  conversation.tools = std::move(forms);
 }
 
 void read_anthropic(Fields& fields, Conversation& conversation) {
@@ -290,8 +294,12 @@ ApiResult<ChatPrompt> prepare(const Call& call, Parameters& parameters, bool cou
   Conversation conversation;
   conversation.options.kwargs = call.service.options.template_kwargs;
   read_anthropic(fields, conversation);
+  engine::AnswerForm form = read_answer_form(fields, Dialect::kMessages, conversation);
   SLUICE_API_TRY(fields.status());
-  return render(call.service.engine, conversation, call.service.with_turns && !counting);
+  SLUICE_API_ASSIGN(ChatPrompt prompt, render(call.service.engine, conversation,
+                                              call.service.with_turns && !counting));
+  if (!counting) SLUICE_API_TRY(set_form(call, std::move(form), prompt));
+  return prompt;
 }
 
 void refused(const Call& call, const ApiError& error) {

@@ -218,29 +218,10 @@ void read_parameters(Fields& fields, const Limits& limits, const engine::Engine&
 }
 
 void refuse_unsupported(Fields& fields, Dialect dialect) {
-  static constexpr const char* kNotYet = "is not supported: leave it out";
-  for (const char* name : {"grammar", "json_schema"})
-    if (const Json* value = fields.get(name);
-        value && !(value->is_string() && value->get_ref<const std::string&>().empty()))
-      fields.refuse(name, kNotYet);
-  if (const Json* format = fields.get("response_format")) {
-    const Json type = format->is_object() ? format->value("type", Json()) : Json();
-    if (type != "text")
-      fields.refuse("response_format", "is not supported: only {\"type\": \"text\"} is");
-  }
   if (dialect == Dialect::kResponses) {
-    const Json* text = fields.get("text");
-    const Json format = text && text->is_object() ? text->value("format", Json()) : Json();
-    if (!format.is_null() && !(format.is_object() && format.value("type", Json()) == "text"))
-      fields.refuse("text.format", "is not supported: only {\"type\": \"text\"} is");
     for (const char* name : {"previous_response_id", "conversation", "prompt", "background"})
       if (const Json* value = fields.get(name); value && *value != false)
         fields.refuse(name, "is not supported: send the whole conversation as input");
-  }
-  if (const Json* choice = fields.get("tool_choice")) {
-    const Json type = choice->is_object() ? choice->value("type", Json()) : *choice;
-    if (type != "auto" && type != "none")
-      fields.refuse("tool_choice", "is not supported: only \"auto\" and \"none\" are");
   }
 }
 

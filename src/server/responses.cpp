@@ -57,6 +57,7 @@ void read_response_tools(Fields& fields, Conversation& conversation) {
   const Json* tools = fields.array("tools", 1024);
   if (!tools || tools->empty()) return;
   Json converted = Json::array();
+  std::vector<engine::ToolForm> forms;
   for (size_t n = 0; n < tools->size(); ++n) {
     Fields tool((*tools)[n], fmt::format("tools[{}]", n));
     const std::string type = tool.text("type").value_or("");
@@ -66,8 +67,10 @@ void read_response_tools(Fields& fields, Conversation& conversation) {
     if (!tool.failed() && (!name || name->empty() || name->size() > 256))
       tool.refuse("name", "must be a text of 1 to 256 bytes");
     const Json* schema = tool.object("parameters");
+    const auto strict = tool.boolean("strict");
     const std::string description = tool.text("description").value_or("");
     if (auto status = tool.status(); !status) return fields.refuse(std::move(status.error()));
+    forms.push_back(tool_form(*name, schema, strict, tool.path("parameters")));
     converted.push_back({{"type", "function"},
                          {"function",
                           {{"name", *name},
@@ -75,7 +78,9 @@ void read_response_tools(Fields& fields, Conversation& conversation) {
                            {"parameters", schema ? *schema : Json::object()}}}});
   }
   const Json* choice = fields.get("tool_choice");
-  if (!choice || *choice != "none") conversation.options.tools = std::move(converted);
+  if (choice && *choice == "none") return;
+  conversation.options.tools = std::move(converted);
+  conversation.tools = std::move(forms);
 }
 
 void read_input(Fields& fields, Conversation& conversation) {
@@ -286,9 +291,11 @@ ApiResult<void> answer(const Call& call) {
   Conversation conversation;
   conversation.options.kwargs = call.service.options.template_kwargs;
   read_input(fields, conversation);
+  engine::AnswerForm form = read_answer_form(fields, Dialect::kResponses, conversation);
   SLUICE_API_TRY(fields.status());
   SLUICE_API_ASSIGN(ChatPrompt prompt,
                     render(call.service.engine, conversation, call.service.with_turns));
+  SLUICE_API_TRY(set_form(call, std::move(form), prompt));
   parameters.answers = 1;
   std::make_shared<ResponseRun>(call, parameters)->start({std::move(prompt)});
   return {};

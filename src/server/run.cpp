@@ -20,6 +20,8 @@ void Run::start(std::vector<ChatPrompt> prompts) {
   const std::lock_guard lock(mutex_);
   const auto answers = static_cast<size_t>(parameters_.answers);
   left_ = prompts.size() * answers;
+  if (const auto& form = prompts.front().form; form && !form->notes().empty())
+    exchange_ = with_headers(exchange_, {{"Sluice-Relaxed", form->relaxed()}});
   first_prompt_tokens_ = static_cast<int64_t>(prompts.front().tokens.size());
   for (const ChatPrompt& prompt : prompts) parsers_.insert(parsers_.end(), answers, prompt.parser);
   for (size_t n = 0; n < left_; ++n) {
@@ -37,6 +39,7 @@ void Run::start(std::vector<ChatPrompt> prompts) {
     request.chances = parameters_.chances;
     request.reuse = parameters_.cache_prompt;
     request.owner = owner_;
+    if (prompt.form) request.constraint = prompt.form->take();
     if (const auto size = static_cast<int64_t>(request.prompt.size());
         size > service_.limits.context)
       return fail(
@@ -105,6 +108,12 @@ void Run::fail(const ApiError& error) {
   exchange_->respond(to_response(error, anthropic()));
   exchange_->write(error_event(error));
   exchange_->end();
+}
+
+ApiResult<void> set_form(const Call& call, engine::AnswerForm form, ChatPrompt& prompt) {
+  form.thoughts = prompt.thoughts;
+  SLUICE_API_ASSIGN(prompt.form, call.service.constraints.compile(form, call.owner));
+  return {};
 }
 
 TextEvent::TextEvent(std::string event, const std::string& name) {

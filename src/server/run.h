@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "server/answer_form.h"
 #include "server/service.h"
 
 namespace sluice::server {
@@ -37,7 +38,7 @@ class Run : public std::enable_shared_from_this<Run> {
   virtual std::string ping() const { return ": ping\n\n"; }
 
   const Service& service_;
-  const std::shared_ptr<Exchange> exchange_;
+  std::shared_ptr<Exchange> exchange_;
   const Parameters parameters_;
   const std::string owner_;
   const std::time_t created_;
@@ -69,6 +70,8 @@ class TextEvent {
   std::string before_, after_;
 };
 
+// Compiles the form of a prompt's answers.
+ApiResult<void> set_form(const Call& call, engine::AnswerForm form, ChatPrompt& prompt);
 // llama-server's object of measurements, with ours behind its names.
 Json timings(const engine::RequestFigures& figures);
 // {id, token, bytes, logprob, top_logprobs}

@@ -18,28 +18,6 @@ std::string file_name(const std::string& path) {
   return path.substr(path.find_last_of('/') + 1);
 }
 
-// Adds headers to whatever answer comes.
-class WithHeaders final : public Exchange {
- public:
-  WithHeaders(std::shared_ptr<Exchange> inner, HttpHeaders headers)
-      : inner_(std::move(inner)), headers_(std::move(headers)) {}
-  void respond(HttpResponse response) override { inner_->respond(add(std::move(response))); }
-  void begin_stream(HttpResponse response, std::string ping) override {
-    inner_->begin_stream(add(std::move(response)), std::move(ping));
-  }
-  void write(std::string data) override { inner_->write(std::move(data)); }
-  void end() override { inner_->end(); }
-  void on_gone(std::function<void()> call) override { inner_->on_gone(std::move(call)); }
-
- private:
-  HttpResponse add(HttpResponse response) const {
-    response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
-    return response;
-  }
-  std::shared_ptr<Exchange> inner_;
-  HttpHeaders headers_;
-};
-
 }  // namespace
 
 struct Server::Impl {
@@ -98,7 +76,7 @@ void Server::Impl::handle(const HttpRequest& request,
                           const std::shared_ptr<Exchange>& exchange) const {
   std::shared_ptr<Exchange> answer = exchange;
   if (HttpHeaders cors = guard.cors(request); !cors.empty())
-    answer = std::make_shared<WithHeaders>(exchange, std::move(cors));
+    answer = with_headers(exchange, std::move(cors));
   const auto route = std::ranges::find_if(routes(), [&](const Route& r) {
     return r.path == request.path &&
            (r.method == request.method || (r.method == "GET" && request.method == "HEAD"));

@@ -26,6 +26,7 @@ struct Service {
   std::vector<text::Token> shown;
   bool with_turns = false;  // checkpoints make them worth finding
   std::time_t created = 0;
+  mutable Constraints constraints = Constraints(engine);
 };
 
 struct Call {

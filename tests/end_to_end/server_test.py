@@ -380,13 +380,6 @@ class Chat(Shared):
         status, answer = self.server.post("/v1/chat/completions", b"x" * (5 << 20))
         self.assertEqual(status, 413)
 
-    def test_what_is_not_supported_yet(self):
-        for name, value in (("response_format", {"type": "json_object"}), ("grammar", "root ::= \"x\""),
-                            ("json_schema", {"type": "object"}), ("tool_choice", "required")):
-            status, answer = self.server.post("/v1/chat/completions", user("Hello", **{name: value}))
-            self.assertEqual((status, answer["error"]["param"]), (400, name))
-            self.assertIn("not supported", answer["error"]["message"])
-
 
 class HybridChat(Chat):
     """The same, with recurrent layers."""

@@ -104,6 +104,34 @@ const tests = {
     assert.equal(message.tool_calls[0].function.name, 'get_weather');
     assert.equal(typeof JSON.parse(message.tool_calls[0].function.arguments), 'object');
   },
+  async 'openai: answers of a schema, and calls that must come'() {
+    const city = { type: 'object', properties: { city: { type: 'string', maxLength: 12 }, hot: { type: 'boolean' } },
+      required: ['city', 'hot'], additionalProperties: false };
+    const answer = await openai().chat.completions.create({ model: 'demo', messages, temperature: 0,
+      response_format: { type: 'json_schema', json_schema: { name: 'city', strict: true, schema: city } } });
+    assert.deepEqual(Object.keys(JSON.parse(answer.choices[0].message.content)), ['city', 'hot']);
+    const parsed = await openai().responses.parse({ model: 'demo', input: QUESTION, temperature: 0,
+      text: { format: { type: 'json_schema', name: 'city', strict: true, schema: city } } });
+    assert.deepEqual(Object.keys(JSON.parse(parsed.output_text)), ['city', 'hot']);
+    const weather = { type: 'function', function: { name: 'get_weather', parameters: {
+      type: 'object', properties: { city: { type: 'string', maxLength: 20 } }, required: ['city'] } } };
+    for (const tool_choice of ['required', { type: 'function', function: { name: 'get_weather' } }]) {
+      const called = await openai().chat.completions.create(
+        { model: 'demo', messages, temperature: 0, tools: [weather], tool_choice, parallel_tool_calls: false, max_tokens: 200 });
+      const [call] = called.choices[0].message.tool_calls;
+      assert.equal(call.function.name, 'get_weather');
+      assert.deepEqual(Object.keys(JSON.parse(call.function.arguments)), ['city']);
+    }
+    await assert.rejects(openai().chat.completions.create({ model: 'demo', messages, tool_choice: 'required' }),
+      (error) => error instanceof OpenAI.BadRequestError && error.param === 'tool_choice');
+  },
+  async 'anthropic: a call that must come'() {
+    const answer = await anthropic().messages.create({ model: 'demo', max_tokens: 200, messages, temperature: 0,
+      tools: [{ name: 'get_weather', input_schema: { ...schema, properties: { city: { type: 'string', maxLength: 20 } } } }],
+      tool_choice: { type: 'tool', name: 'get_weather', disable_parallel_tool_use: true } });
+    assert.equal(answer.stop_reason, 'tool_use');
+    assert.deepEqual(answer.content.map((block) => [block.type, Object.keys(block.input)]), [['tool_use', ['city']]]);
+  },
   async 'openai: completions'() {
     const answer = await openai().completions.create({ model: 'demo', prompt: 'To install a package', max_tokens: 5, temperature: 0 });
     assert.equal(answer.choices[0].finish_reason, 'length');

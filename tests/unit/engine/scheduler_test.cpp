@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <future>
+#include <limits>
 #include <random>
 
 #include "tiny_model.h"
@@ -144,6 +145,50 @@ TEST_P(SchedulerTest, ABatchGivesWhatSinglesGive) {
   // They did share forward passes.
   const SchedulerStatistics statistics = scheduler->statistics();
   EXPECT_GT(statistics.slots_in_steps, 2 * statistics.steps);
+}
+
+TEST_P(SchedulerTest, AnswersFollowTheirConstraints) {
+  const auto vocabulary = engine_->grammar_vocabulary();
+  // Of even numbers: held to a grammar.
+  const auto request_of = [&](uint32_t n, const char* grammar = "root ::= [a-f]{5,9} \"!\"") {
+    Request request = greedy(random_tokens(5 + n, n), 40);
+    request.sampling.temperature = 1.0f;
+    request.sampling.seed = n;
+    if (n % 2 == 1) return request;
+    auto made = Constraint::from_gbnf(vocabulary, grammar);
+    if (!made) throw std::runtime_error(made.error().message);
+    request.constraint = std::make_shared<Constraint>(std::move(*made));
+    return request;
+  };
+  std::vector<Got> alone;
+  {
+    const auto scheduler = make(*engine_, with_slots(1));
+    for (uint32_t n = 0; n < 6; ++n) alone.push_back(run(*scheduler, request_of(n)));
+  }
+  const auto scheduler = make(*engine_, with_slots(3));
+  std::vector<Collector> together(6);
+  for (uint32_t n = 0; n < 6; ++n) submit(*scheduler, request_of(n), together[n]);
+  for (uint32_t n = 0; n < 6; ++n) {
+    SCOPED_TRACE(n);
+    const Got& got = together[n].get();
+    EXPECT_FALSE(got.outcome.error);
+    expect_same(got, alone[n]);
+    if (n % 2 == 1) {
+      EXPECT_EQ(got.outcome.figures.generated_tokens, 40);
+      continue;
+    }
+    // It ends with the grammar, although the end itself is never sampled here.
+    EXPECT_EQ(got.outcome.reason, FinishReason::kEndOfGeneration);
+    EXPECT_THAT(got.text, testing::MatchesRegex("[a-f]+!"));
+    EXPECT_TRUE(got.text.size() >= 6 && got.text.size() <= 10) << got.text;
+  }
+  // A sampler that may not choose what the grammar needs fails alone.
+  Request request = request_of(6, "root ::= \"!\"");
+  request.sampling.logit_bias.emplace_back('!', -std::numeric_limits<float>::infinity());
+  const Got wrong = run(*scheduler, std::move(request));
+  ASSERT_TRUE(wrong.outcome.error);
+  EXPECT_EQ(wrong.outcome.error->kind, ErrorKind::kUsage);
+  EXPECT_FALSE(run(*scheduler, request_of(8)).outcome.error);
 }
 
 TEST_P(SchedulerTest, TheTextIsThatOfASession) {

@@ -111,14 +111,6 @@ TEST_F(ParametersTest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(error_of({{"n", 5}}), "n");
   EXPECT_EQ(error_of({{"stream_options", {{"include_usage", 5}}}}), "stream_options.include_usage");
   EXPECT_EQ(error_of({{"top_logprobs", 5}}, Dialect::kChat), "top_logprobs");
-  EXPECT_EQ(error_of({{"grammar", "root ::= x"}}), "grammar");
-  EXPECT_EQ(error_of({{"json_schema", Json::object()}}), "json_schema");
-  EXPECT_EQ(error_of({{"response_format", {{"type", "json_object"}}}}, Dialect::kChat),
-            "response_format");
-  EXPECT_EQ(error_of({{"response_format", {{"type", "text"}}}}, Dialect::kChat), "");
-  EXPECT_EQ(error_of({{"tool_choice", "required"}}, Dialect::kChat), "tool_choice");
-  EXPECT_EQ(error_of({{"text", {{"format", {{"type", "json_schema"}}}}}}, Dialect::kResponses),
-            "text.format");
 }
 
 TEST_F(ParametersTest, TakesEveryForm) {

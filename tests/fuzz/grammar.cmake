@@ -1,0 +1,1 @@
+fuzz_target(grammar SOURCES grammar.cpp DEPS sluice_text)
