@@ -28,7 +28,6 @@ FILES = {
 }
 # Put behind commands that measure: they end sooner, and are the same otherwise.
 QUICK = {"report": ["-p", "32", "-n", "8", "-r", "1", "--answer", "16"], "bench": ["-r", "1"]}
-# Commands that documents may name before this build has them.
 PARTS = {"eval": [["logits"], ["perplexity"]]}
 # What the small models cannot do: more context than they were trained for.
 INSTEAD = {" -c 8192": " -c 2048"}

@@ -48,6 +48,7 @@ class RawClient {
     while (mark.empty() || received_.find(mark) == std::string::npos) {
       char buffer[4096];
       const ssize_t count = recv(socket_, buffer, sizeof buffer, 0);
+      if (count < 0 && errno == EINTR) continue;  // some kernels restart no call with a time limit
       if (count < 0 && errno == EAGAIN) throw std::runtime_error("nothing comes: " + received_);
       if (count <= 0) return std::exchange(received_, {});
       received_.append(buffer, static_cast<size_t>(count));
