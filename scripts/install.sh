@@ -10,7 +10,7 @@ case $level in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev python3) ;;
   ci) packages+=(libgtest-dev libgmock-dev python3 git clang clang-format clang-tidy libclang-rt-dev ccache
-               g++-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user googletest) ;;
+               g++-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user googletest chromium fonts-noto-cjk) ;;
   *) echo "usage: $0 [build|test|ci]" >&2; exit 2 ;;
 esac
 
