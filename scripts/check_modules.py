@@ -18,6 +18,7 @@ ALLOWED = {
     "residency": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
+    "server": BASE | {"engine"},
     "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth"},
 }
 

@@ -14,6 +14,7 @@ namespace sluice::apps {
 using Arguments = std::vector<std::string>;
 
 Status run_command(const Arguments& arguments);
+Status serve_command(const Arguments& arguments);
 Status inspect_command(const Arguments& arguments);
 Status tokenize_command(const Arguments& arguments);
 Status detokenize_command(const Arguments& arguments);

@@ -98,6 +98,17 @@ const std::map<std::string, int>& ignored_flags() {
                                                    {"-nocb", 0},
                                                    {"--cont-batching", 0},
                                                    {"--no-cont-batching", 0},
+                                                   {"--ui", 0},
+                                                   {"--no-ui", 0},
+                                                   {"--webui", 0},
+                                                   {"--no-webui", 0},
+                                                   {"--props", 0},
+                                                   {"--cache-prompt", 0},
+                                                   {"--no-cache-prompt", 0},
+                                                   {"--cache-reuse", 1},
+                                                   {"--reuse-port", 0},
+                                                   {"-sps", 1},
+                                                   {"--slot-prompt-similarity", 1},
                                                    {"-bs", 0},
                                                    {"--backend-sampling", 0}};
   return flags;

@@ -50,6 +50,7 @@ struct Command {
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       {"run", {"cli", "--run", "-r"}, "answer a prompt, or chat", run_command},
+      {"serve", {"server", "--server", "-s"}, "answer HTTP requests", serve_command},
       {"inspect", {}, "what a GGUF file holds", inspect_command},
       {"tokenize", {}, "text to token ids", tokenize_command},
       {"detokenize", {}, "token ids to text", detokenize_command},

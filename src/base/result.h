@@ -19,6 +19,7 @@ enum class ErrorKind {
   kUnsupported,  // well-formed, but nothing here can run it
   kTooLarge,     // does not fit: context, memory, budget
   kCancelled,    // stopped on request
+  kBusy,         // too much is waiting already: later it may work
   kDevice,       // an accelerator failed
 };
 

@@ -11,12 +11,14 @@ namespace sluice::engine {
 namespace {
 
 // What a batch's rows pass through, and experts on their way.
-uint64_t device_buffers(const model::Config& c, int64_t ubatch, uint64_t expert_bytes) {
+uint64_t device_buffers(const model::Config& c, int64_t ubatch, uint64_t expert_bytes,
+                        int sessions) {
   constexpr uint64_t kPassing = 20;
   // Measured: the kernels' scratch for recurrent layers and shared experts.
   const uint64_t recurrent = c.attention_layers() < c.layers ? uint64_t{256} << 20 : 0;
   return kDriverBytes + recurrent + row_buffer_bytes(c, ubatch) +
-         static_cast<uint64_t>(c.vocabulary) * sizeof(float) + kPassing * expert_bytes;
+         times(static_cast<uint64_t>(c.vocabulary) * sizeof(float), sessions) +
+         kPassing * expert_bytes;
 }
 
 }  // namespace
@@ -26,6 +28,7 @@ Result<DevicePlan> plan_device(const std::string& path, const gguf::Gguf& file,
                                uint64_t budget, int64_t context) {
   DevicePlan plan;
   plan.budget = budget;
+  plan.sessions = std::max(request.sessions, 1);
   const bool tied = !file.find_tensor("output.weight");
   for (const gguf::Tensor& tensor : file.tensors())
     if (is_loaded(tensor.name, config) && !is_expert(tensor.name) &&
@@ -35,13 +38,13 @@ Result<DevicePlan> plan_device(const std::string& path, const gguf::Gguf& file,
   plan.experts = residency::DeviceTier::full_bytes(experts);
   const auto session_of = [&](int64_t positions) {
     const SessionMemory memory = session_memory(config, positions, request.cache, {0, 0, -1});
-    return memory.cache + memory.states + memory.ahead;
+    return times(memory.cache + memory.states + memory.ahead, plan.sessions);
   };
   plan.session = session_of(context);
   uint64_t expert_bytes = 0;
   for (const residency::LayerExperts& layer : experts.layers)
     expert_bytes = std::max(expert_bytes, layer.expert_bytes());
-  plan.buffers = device_buffers(config, request.ubatch, expert_bytes);
+  plan.buffers = device_buffers(config, request.ubatch, expert_bytes, plan.sessions);
   const uint64_t needed = plan.total();
   if (needed > budget) {
     std::string remedy = fmt::format("--vram {:.1f}G", gibibytes(needed) + 0.05);
@@ -71,7 +74,9 @@ std::string describe(const DevicePlan& plan, int64_t context) {
           fmt::format(" of {:.2f} ({:.0f} %)", gibibytes(plan.experts),
                       100.0 * static_cast<double>(plan.cache) / static_cast<double>(plan.experts));
   }
-  return text + fmt::format(", context of {} {:.2f}, buffers {:.2f}", context,
+  const std::string contexts =
+      plan.sessions > 1 ? fmt::format("{} contexts", plan.sessions) : std::string("context");
+  return text + fmt::format(", {} of {} {:.2f}, buffers {:.2f}", contexts, context,
                             gibibytes(plan.session), gibibytes(plan.buffers));
 }
 

@@ -14,10 +14,11 @@ namespace sluice::engine {
 struct DevicePlan {
   uint64_t budget = 0;
   uint64_t weights = 0;  // all but experts and the embedding, which is looked up in main memory
-  uint64_t session = 0;  // keys and values of the context, states
+  uint64_t session = 0;  // of all: keys and values of the context, states
   uint64_t buffers = 0;  // activations, and what the driver takes for itself
   uint64_t experts = 0;  // what would hold all of them
   uint64_t cache = 0;    // of it, what is planned
+  int sessions = 1;
 
   uint64_t total() const { return weights + session + buffers + cache; }
   bool all_experts() const { return cache == experts; }

@@ -72,6 +72,7 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
                 "{}: tokenizer.ggml.tokens has {} entries, token_embd.weight only {} rows",
                 options.model_path, engine->tokenizer_->size(), config.vocabulary);
   SLUICE_ASSIGN(engine->sampling_, engine::default_sampling(engine->file_));
+  engine->sort_tokens(config.vocabulary);
 
   // A template that cannot be parsed is an error only for those who want to chat.
   std::string source;
@@ -116,6 +117,16 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   return engine;
 }
 
+void Engine::sort_tokens(int64_t rows) {
+  for (int32_t token = 0; token < rows; ++token) {
+    if (token >= tokenizer_->size() || tokenizer_->kind(token) == text::TokenKind::kUnused ||
+        is_padding_text(tokenizer_->bytes(token)))
+      banned_.push_back(token);
+    else if (tokenizer_->is_end_of_generation(token))
+      end_of_generation_.push_back(token);
+  }
+}
+
 // Without an accelerator everything is computed on the CPU, as in other engines.
 Status Engine::open_backends() {
   const EngineOptions& o = options_;
@@ -146,6 +157,7 @@ Status Engine::plan(const model::Config& config) {
                         .ubatch = o.ubatch,
                         .cache = o.cache,
                         .checkpoints = o.checkpoints,
+                        .sessions = o.sessions,
                         .cpu_moe_layers = o.cpu_moe_layers};
   if (device_) {
     uint64_t free_bytes = 0, total = 0;
@@ -154,12 +166,21 @@ Status Engine::plan(const model::Config& config) {
     const uint64_t budget = o.vram_bytes > 0 ? o.vram_bytes : free_vram(free_bytes, total);
     // Nobody asked for the longest context: it must not crowd out the experts.
     int64_t context = o.context > 0 ? o.context : config.context;
+    const auto fits = [&](const Result<DevicePlan>& plan) {
+      return plan && (plan->all_experts() || plan->session <= budget / 8);
+    };
     auto plan = plan_device(o.model_path, file_, config, request, budget, context);
-    while (o.context == 0 && context > kLeastContext &&
-           (!plan || (!plan->all_experts() && plan->session > budget / 8))) {
+    while (o.context == 0 && context > kLeastContext && !fits(plan)) {
       context = std::max(kLeastContext, context / 2);
       plan = plan_device(o.model_path, file_, config, request, budget, context);
     }
+    if (plan && o.sessions == 0)
+      for (request.sessions = kMostSessions; request.sessions > 1; request.sessions /= 2)
+        if (auto more = plan_device(o.model_path, file_, config, request, budget, context);
+            fits(more)) {
+          plan = std::move(more);
+          break;
+        }
     if (plan) {
       device_plan_ = *plan;
       request.context = context;
@@ -263,19 +284,10 @@ Result<Sampler> Engine::make_sampler(const SamplingParams& params) const {
 Result<Sampler> Engine::new_sampler(const SamplingParams& params) const {
   const int64_t rows = model_->config().vocabulary;
   SLUICE_TRY(validate(params, rows));
-  std::vector<int32_t> banned;
-  std::vector<int32_t> end_of_generation;
-  for (int32_t token = 0; token < rows; ++token) {
-    if (token >= tokenizer_->size() || tokenizer_->kind(token) == text::TokenKind::kUnused ||
-        is_padding_text(tokenizer_->bytes(token)))
-      banned.push_back(token);
-    else if (tokenizer_->is_end_of_generation(token))
-      end_of_generation.push_back(token);
-  }
   const auto piece = [this](int32_t token) {
     return token < tokenizer_->size() ? tokenizer_->bytes(token) : std::string_view();
   };
-  return Sampler(params, rows, piece, std::move(banned), std::move(end_of_generation));
+  return Sampler(params, rows, piece, banned_, end_of_generation_);
 }
 
 }  // namespace sluice::engine

@@ -41,6 +41,7 @@ struct EngineOptions {
   // Read first what earlier runs used most, as reading.cache_folder knows it.
   bool warm_start = true;
   CheckpointOptions checkpoints{0, 0, -1};  // that sessions will keep: planned for
+  int sessions = 1;                         // at the same time, planned for; 0: see MemoryRequest
   // Told before anything large is loaded; the second where there is an accelerator.
   std::function<void(const MemoryPlan&)> on_plan;
   std::function<void(const DevicePlan&, const MemoryPlan&)> on_device_plan;
@@ -86,6 +87,7 @@ class Engine {
   explicit Engine(gguf::Gguf file) : file_(std::move(file)) {}
   static Result<std::unique_ptr<Engine>> load_all(const EngineOptions& options);
   Result<Sampler> new_sampler(const SamplingParams& params) const;
+  void sort_tokens(int64_t rows);
   Status open_backends();
   Status plan(const model::Config& config);
   Status choose_reading(const model::Config& config);
@@ -101,6 +103,7 @@ class Engine {
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<residency::PressureGuard> pressure_;  // behind the model: uses its experts
   SamplingParams sampling_;
+  std::vector<int32_t> banned_, end_of_generation_;  // tokens, for samplers
   int64_t context_ = 0;
   MemoryPlan plan_;
   std::optional<DevicePlan> device_plan_;

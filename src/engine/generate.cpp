@@ -30,6 +30,7 @@ std::string StopFilter::push(std::string_view text) {
     const size_t begin = stop.empty() ? std::string::npos : held_.find(stop);
     if (begin == std::string::npos) continue;
     if (std::pair(begin + stop.size(), begin) < std::pair(end, cut)) {
+      stop_ = stop;
       cut = begin;
       end = begin + stop.size();
     }

@@ -63,9 +63,12 @@ class StopFilter {
   // What was held back when the text ended without a stop string.
   std::string finish();
   bool stopped() const { return stopped_; }
+  // After stopped(): the stop string.
+  const std::string& stop() const { return stop_; }
 
  private:
   std::vector<std::string> stops_;
+  std::string stop_;
   std::string held_;
   bool stopped_ = false;
 };

@@ -49,9 +49,12 @@ uint64_t vocabulary_bytes(const gguf::Gguf& file, const model::Config& config) {
 
 // The program with its libraries and threads was measured, and so was what is noted per expert; the
 // rest follows the code.
-uint64_t buffer_bytes(const gguf::Gguf& file, const model::Config& c, int64_t ubatch) {
+uint64_t buffer_bytes(const gguf::Gguf& file, const model::Config& c, int64_t ubatch,
+                      int sessions) {
   const auto experts = static_cast<uint64_t>(c.experts * (c.layers + c.draft_layers));
-  const uint64_t logits = static_cast<uint64_t>(c.vocabulary) * 8 * sizeof(float);
+  // Rows of logits, and of every session its own with what its sampler sorts.
+  const uint64_t logits =
+      static_cast<uint64_t>(c.vocabulary) * static_cast<uint64_t>(6 * sessions + 2) * sizeof(float);
   return 16 * kMebibyte + vocabulary_bytes(file, c) + experts * 300 + logits +
          static_cast<uint64_t>(ubatch) * row_bytes(c);
 }
@@ -76,23 +79,37 @@ Result<MemoryPlan> plan_memory(const std::string& path, const gguf::Gguf& file,
     wanted =
         std::min(plan.experts, wanted + kPassing * plan.experts /
                                             static_cast<uint64_t>(config.experts * config.layers));
-  plan.buffers = buffer_bytes(file, config, request.ubatch);
+  plan.sessions = std::max(request.sessions, 1);
   const auto session_of = [&](int64_t context) {
-    const SessionMemory memory =
-        session_memory(config, context, request.cache, request.checkpoints);
+    CheckpointOptions checkpoints = request.checkpoints;
+    checkpoints.bytes /= static_cast<uint64_t>(plan.sessions);
+    const SessionMemory memory = session_memory(config, context, request.cache, checkpoints);
     const uint64_t sequence = memory.cache + memory.states + memory.ahead;
-    return (request.device ? 0 : sequence) + memory.all_checkpoints();
+    return times((request.device ? 0 : sequence) + memory.all_checkpoints(), plan.sessions);
   };
   plan.context = request.context > 0 ? request.context : config.context;
   plan.session = session_of(plan.context);
-  const uint64_t fixed = plan.weights + plan.buffers;
+  const auto fixed_of = [&] {
+    return plan.weights + buffer_bytes(file, config, request.ubatch, plan.sessions);
+  };
   // Nobody asked for the longest context: it must not crowd out the experts.
   if (request.context == 0)
     while (plan.context > kLeastContext && plan.session > request.budget / 8 &&
-           fixed + plan.session + wanted > request.budget) {
+           fixed_of() + plan.session + wanted > request.budget) {
       plan.context = std::max(kLeastContext, plan.context / 2);
       plan.session = session_of(plan.context);
     }
+
+  if (request.sessions == 0)
+    for (plan.sessions = kMostSessions; plan.sessions > 1; plan.sessions /= 2) {
+      plan.session = session_of(plan.context);
+      if (plan.session <= request.budget / 8 ||
+          fixed_of() + plan.session + wanted <= request.budget)
+        break;
+    }
+  plan.session = session_of(plan.context);
+  const uint64_t fixed = fixed_of();
+  plan.buffers = fixed - plan.weights;
 
   // A token's experts must be there together, or every token would read all of its experts.
   const auto used = static_cast<int32_t>(config.experts_used);
@@ -131,7 +148,9 @@ std::string describe(const MemoryPlan& plan) {
                           100.0 * static_cast<double>(plan.cache + plan.elsewhere) /
                               static_cast<double>(plan.experts));
   }
-  return text + fmt::format(", context of {} {:.2f}, buffers {:.2f}", plan.context,
+  const std::string contexts =
+      plan.sessions > 1 ? fmt::format("{} contexts", plan.sessions) : std::string("context");
+  return text + fmt::format(", {} of {} {:.2f}, buffers {:.2f}", contexts, plan.context,
                             gibibytes(plan.session), gibibytes(plan.buffers));
 }
 

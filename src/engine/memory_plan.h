@@ -18,11 +18,14 @@ struct MemoryRequest {
   int64_t context = 0;  // positions; 0: what the model can, or what a budget leaves room for
   int64_t ubatch = 512;
   model::CacheTypes cache;
-  CheckpointOptions checkpoints{0, 0, -1};
+  CheckpointOptions checkpoints{0, 0, -1};  // `bytes` is shared by the sessions
+  int sessions = 1;             // at the same time; 0: up to 4, as many as do not crowd out experts
   bool device = false;          // what every token needs is in an accelerator's memory
   uint64_t device_experts = 0;  // bytes of experts that are there too
   int64_t cpu_moe_layers = 0;   // of so many layers, the first ones, none is
 };
+
+inline constexpr int kMostSessions = 4;  // of those that are chosen here
 
 // Bytes.
 struct MemoryPlan {
@@ -31,9 +34,10 @@ struct MemoryPlan {
   uint64_t experts = 0;    // what would hold all of them
   uint64_t cache = 0;      // of it, what is planned: less means that experts come and go
   uint64_t elsewhere = 0;  // of it, what an accelerator's memory holds
-  uint64_t session = 0;    // keys and values of the context, states, checkpoints
+  uint64_t session = 0;    // of all: keys and values of the context, states, checkpoints
   uint64_t buffers = 0;    // activations, vocabulary, the program itself
-  int64_t context = 0;
+  int64_t context = 0;     // of each session
+  int sessions = 1;
 
   uint64_t total() const { return weights + cache + session + buffers; }
   bool all_experts() const { return cache + elsewhere >= experts; }

@@ -11,6 +11,12 @@
 
 namespace sluice::engine {
 
+// Of several sessions at once; beyond 64 bits the largest number.
+inline uint64_t times(uint64_t bytes, int sessions) {
+  uint64_t all = 0;
+  return __builtin_mul_overflow(bytes, static_cast<uint64_t>(sessions), &all) ? UINT64_MAX : all;
+}
+
 inline double gibibytes(uint64_t bytes) {
   return static_cast<double>(bytes) / (uint64_t{1} << 30);
 }

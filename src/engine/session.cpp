@@ -186,22 +186,29 @@ Status Session::restore(const Checkpoint& checkpoint) {
   return {};
 }
 
-Result<int64_t> Session::reuse(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
-                               std::span<const int64_t> turns) {
-  return or_no_memory([&] { return go_to(tokens, cancel, turns); });
+// --- reading a prompt ---
+
+bool Session::recurrent() const {
+  const model::Config& config = engine_->model().config();
+  return config.attention_layers() < config.layers;
 }
 
-Result<int64_t> Session::go_to(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
-                               std::span<const int64_t> turns) {
+int64_t Session::common(std::span<const text::Token> tokens) const {
+  const auto same = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end());
+  const int64_t common = same.first - tokens_.begin();
+  if (common == length() || !recurrent()) return common;
+  const Checkpoints::Entry* entry = checkpoints_.nearest(common);
+  return entry ? entry->position : 0;
+}
+
+Result<int64_t> Session::begin(std::span<const text::Token> tokens) {
+  return or_no_memory([&] { return begin_with(tokens); });
+}
+
+Result<int64_t> Session::begin_with(std::span<const text::Token> tokens) {
   const auto count = static_cast<int64_t>(tokens.size());
   const auto same = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end());
   const int64_t common = same.first - tokens_.begin();
-  const auto feed_to = [&](int64_t position) {
-    return feed(
-        tokens.subspan(static_cast<size_t>(length()), static_cast<size_t>(position - length())),
-        cancel);
-  };
-
   if (common == length() && common < count) {
     SLUICE_TRY(keep_turn(false));
   } else {
@@ -212,19 +219,88 @@ Result<int64_t> Session::go_to(std::span<const text::Token> tokens, const std::a
     go_back(logits.empty() ? std::max<int64_t>(std::min(common, count - 1), 0) : common);
     if (length() == count) logits_ = std::move(logits);
   }
-  const int64_t kept = length();
-  SLUICE_TRY(check(tokens.subspan(static_cast<size_t>(kept))));
-  if (checkpoints_.limit() == 0) turns = {};
-  for (const int64_t turn : turns)
-    if (turn > length() && turn < count && turn - checkpoints_.newest() >= kWorthACut) {
-      SLUICE_TRY(feed_to(turn));
-      SLUICE_TRY(keep_turn(false));
-    }
-  if (length() < count) {
-    SLUICE_TRY(feed_to(count));
-    SLUICE_TRY(keep_turn(true));
+  SLUICE_TRY(check(tokens.subspan(static_cast<size_t>(length()))));
+  stop_ = 0;
+  return length();
+}
+
+std::span<const text::Token> Session::next_piece(std::span<const text::Token> tokens,
+                                                 std::span<const int64_t> turns, int64_t most) {
+  if (stop_ <= length()) {
+    stop_ = static_cast<int64_t>(tokens.size());
+    if (checkpoints_.limit() > 0)
+      for (const int64_t turn : turns)
+        if (turn > length() && turn < stop_ && turn - checkpoints_.newest() >= kWorthACut)
+          stop_ = turn;
+  }
+  return tokens.subspan(static_cast<size_t>(length()),
+                        static_cast<size_t>(std::min(most, stop_ - length())));
+}
+
+model::Chunk Session::chunk(std::span<const text::Token> piece) {
+  make_room(piece.size());
+  return {&sequence_, piece, false};
+}
+
+Status Session::took(std::span<const text::Token> piece, std::span<const float> logits, bool turn) {
+  tokens_.insert(tokens_.end(), piece.begin(), piece.end());  // there is room
+  return or_no_memory([&]() -> Status {
+    if (logits.data() != logits_.data()) logits_.assign(logits.begin(), logits.end());
+    if (checkpoints_.due(length())) SLUICE_TRY(keep(false, {}));
+    return turn ? keep_turn(true) : Status{};
+  });
+}
+
+Result<int64_t> Session::reuse(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
+                               std::span<const int64_t> turns) {
+  return or_no_memory([&] { return go_to(tokens, cancel, turns); });
+}
+
+Result<int64_t> Session::go_to(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
+                               std::span<const int64_t> turns) {
+  const auto count = static_cast<int64_t>(tokens.size());
+  SLUICE_ASSIGN(const int64_t kept, begin(tokens));
+  while (length() < count) {
+    if (cancel && cancel->load(std::memory_order_relaxed))
+      return fail(ErrorKind::kCancelled, "cancelled");
+    const auto piece = next_piece(tokens, turns, engine_->options().ubatch);
+    SLUICE_TRY(read(chunk(piece), nullptr));
+    const bool turn = length() == count || std::ranges::find(turns, length()) != turns.end();
+    if (checkpoints_.due(length())) SLUICE_TRY(keep(false, {}));
+    if (turn) SLUICE_TRY(keep_turn(true));
   }
   return kept;
+}
+
+Result<bool> Session::take_over(const Session& other, std::span<const text::Token> tokens) {
+  return or_no_memory([&] { return take_from(other, tokens); });
+}
+
+Result<bool> Session::take_from(const Session& other, std::span<const text::Token> tokens) {
+  const auto same =
+      std::mismatch(other.tokens_.begin(), other.tokens_.end(), tokens.begin(), tokens.end());
+  int64_t position = same.first - other.tokens_.begin();
+  const model::Snapshot* states = nullptr;
+  std::vector<float> logits;
+  // Of a whole prompt the logits are needed too: else its last token has to be read.
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (recurrent() && (position < other.length() || position == count)) {
+    const Checkpoints::Entry* entry = other.checkpoints_.nearest(position);
+    if (entry && entry->position == count && entry->logits.empty())
+      entry = other.checkpoints_.nearest(count - 1);
+    position = entry ? entry->position : 0;
+    if (entry) {
+      states = &entry->memory;
+      logits = entry->logits;
+    }
+  }
+  if (position > capacity() || position - common(tokens) < kWorthACut) return false;
+  go_back(0);
+  make_room(static_cast<size_t>(position));
+  SLUICE_TRY(sequence_.copy(other.sequence_, position, states));
+  tokens_.assign(tokens.begin(), tokens.begin() + position);
+  SLUICE_TRY(keep(true, logits));
+  return true;
 }
 
 }  // namespace sluice::engine

@@ -69,6 +69,26 @@ class Session {
                         const std::atomic<bool>* cancel = nullptr,
                         std::span<const int64_t> turns = {});
 
+  // Reading in steps, for those who read several sessions in one forward pass (scheduler.h).
+  // begin() is what reuse() does before it reads: the session holds the common beginning with
+  // `tokens`, or all of them with their logits. Returns how many were kept.
+  Result<int64_t> begin(std::span<const text::Token> tokens);
+  // How many begin() would keep.
+  int64_t common(std::span<const text::Token> tokens) const;
+  // What is to be read next of `tokens` after begin(), at most `most`: empty, when all have been.
+  std::span<const text::Token> next_piece(std::span<const text::Token> tokens,
+                                          std::span<const int64_t> turns, int64_t most);
+  model::Chunk chunk(std::span<const text::Token> piece);
+  // The forward pass has read `piece`, so that length() counts it; logits of its last token. At a
+  // `turn` a checkpoint is kept.
+  Status took(std::span<const text::Token> piece, std::span<const float> logits, bool turn);
+  // It failed: the session holds what is left.
+  void lost() { go_back(static_cast<int64_t>(tokens_.size())); }
+
+  // Takes over what `other`, a session of the same engine and cache types, has in common with
+  // `tokens`, where that is more than begin() would keep by a worthwhile amount. Returns whether.
+  Result<bool> take_over(const Session& other, std::span<const text::Token> tokens);
+
   // A point to come back to. Keys and values are not copied, so that it costs the states of
   // recurrent layers only; they stay good until positions before its end are read anew.
   struct Checkpoint {
@@ -89,11 +109,14 @@ class Session {
   Status keep(bool turn, std::span<const float> logits);
   // At the end of a turn, unless the last one is close.
   Status keep_turn(bool with_logits);
-  // feed(), keep_ahead() and reuse(), but that std::bad_alloc leaves them.
+  // feed(), keep_ahead(), reuse(), begin() and take_over(), but that std::bad_alloc leaves them.
   Status feed_all(std::span<const text::Token> tokens, const std::atomic<bool>* cancel);
   Status keep_tokens(std::span<const text::Token> tokens);
   Result<int64_t> go_to(std::span<const text::Token> tokens, const std::atomic<bool>* cancel,
                         std::span<const int64_t> turns);
+  Result<int64_t> begin_with(std::span<const text::Token> tokens);
+  Result<bool> take_from(const Session& other, std::span<const text::Token> tokens);
+  bool recurrent() const;  // there are positions that it cannot go back to
   void make_room(size_t count);
   Status read(const model::Chunk& chunk, const model::Observer& observer);
   Status check(std::span<const text::Token> tokens) const;
@@ -103,6 +126,7 @@ class Session {
   std::vector<text::Token> tokens_;
   std::vector<float> logits_;
   Checkpoints checkpoints_;
+  int64_t stop_ = 0;  // next_piece(): where the reading pauses next
 };
 
 }  // namespace sluice::engine

@@ -256,4 +256,46 @@ Status Sequence::restore(const Snapshot& snapshot) {
   return {};
 }
 
+Status Sequence::copy(const Sequence& other, int64_t length, const Snapshot* states) {
+  const SnapshotHeader theirs = other.header(SnapshotContent::kAll);
+  SLUICE_TRY(check(theirs));
+  if (states) SLUICE_TRY(other.check(states->header()));
+  const int64_t reached = states ? states->length() : other.length();
+  if (length > capacity_ || length > other.length() ||
+      (shape_.recurrent_layers > 0 && length != reached))
+    return fail(ErrorKind::kUsage, "position {} of {} cannot be copied into a context of {}",
+                length, other.length(), capacity_);
+  const compute::Backend& be = *backend_;
+  std::vector<uint8_t> part;
+  const auto move = [&](void* to, const void* from, size_t bytes) -> Status {
+    if (bytes == 0) return {};
+    part.resize(bytes);
+    SLUICE_TRY(be.check(be->download(be.get(), part.data(), from, bytes)));
+    SLUICE_TRY(be.check(be->synchronize(be.get())));
+    SLUICE_TRY(be.check(be->upload(be.get(), to, part.data(), bytes)));
+    return be.check(be->synchronize(be.get()));
+  };
+  if (intact_ > 0) overwritten_from_.push_back(0);
+  intact_ = length_ = 0;  // until all of it is here
+  for (size_t layer = 0; layer < layers_.size(); ++layer)
+    for (const bool keys : {true, false}) {
+      const size_t row = quant::row_bytes(keys ? types_.key : types_.value, shape_.head_dim);
+      const auto base = [&](const Sequence& s) {
+        return static_cast<uint8_t*>(keys ? s.layers_[layer].keys : s.layers_[layer].values);
+      };
+      for (int64_t head = 0; head < shape_.kv_heads; ++head)
+        SLUICE_TRY(move(base(*this) + static_cast<size_t>(head * capacity_) * row,
+                        base(other) + static_cast<size_t>(head * other.capacity_) * row,
+                        static_cast<size_t>(length) * row));
+    }
+  if (states)
+    SLUICE_TRY(be.check(
+        be->upload(be.get(), recurrent_.data(), states->payload().data(), recurrent_.bytes())));
+  else
+    SLUICE_TRY(move(recurrent_.data(), other.recurrent_.data(), recurrent_.bytes()));
+  SLUICE_TRY(be.check(be->synchronize(be.get())));
+  intact_ = length_ = length;
+  return {};
+}
+
 }  // namespace sluice::model

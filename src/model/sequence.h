@@ -78,6 +78,10 @@ class Sequence {
   // Back to the snapshot. kUsage, with nothing changed, when it is of another model, of other cache
   // types, too long, or its keys and values are gone.
   Status restore(const Snapshot& snapshot);
+  // Becomes the first `length` positions of `other`, a sequence of the same model and cache types.
+  // With recurrent layers that is its length, or `states` a snapshot of it from there that it could
+  // go back to. kUsage, with nothing changed, where it cannot be.
+  Status copy(const Sequence& other, int64_t length, const Snapshot* states = nullptr);
 
  private:
   explicit Sequence(const compute::Backend& backend)

@@ -55,6 +55,24 @@ TEST_F(MemoryPlanTest, WhatCannotFitNamesWhatWould) {
   EXPECT_THAT(refused.error().message, HasSubstr("--ram 0.1G"));
 }
 
+TEST_F(MemoryPlanTest, SeveralSessions) {
+  MemoryRequest r = request(uint64_t{4} << 30);
+  const auto one = plan(r);
+  r.sessions = 3;
+  const auto three = plan(r);
+  ASSERT_TRUE(three) << three.error().message;
+  EXPECT_EQ(three->session, 3 * one->session);
+  EXPECT_EQ(three->sessions, 3);
+  EXPECT_THAT(describe(*three), HasSubstr("3 contexts of 128"));
+  // As many as fit beside all experts, and one at least.
+  r.sessions = 0;
+  EXPECT_EQ(plan(r)->sessions, 4);
+  r.context = (uint64_t{2} << 30) / one->session * 128;  // half of the memory
+  const auto long_ones = plan(r);
+  ASSERT_TRUE(long_ones) << long_ones.error().message;
+  EXPECT_EQ(long_ones->sessions, 1);
+}
+
 // The remedy that the message names works.
 TEST_F(MemoryPlanTest, ALongContextGivesWay) {
   const auto all = plan(request(uint64_t{4} << 30));

@@ -273,6 +273,29 @@ TEST_F(HybridSnapshot, AllOfItMovesToAnotherSequence) {
   EXPECT_EQ(target.length(), 50);
 }
 
+TEST_F(HybridSnapshot, ABeginningIsCopied) {
+  Sequence sequence = model_.sequence(100);
+  next(sequence, start_);
+  const Snapshot at30 = taken(sequence, SnapshotContent::kRecurrent);
+  const Logits expected = next(sequence, more_);
+  Sequence target = model_.sequence(60);
+  next(target, other_);
+  const Snapshot own = taken(target, SnapshotContent::kRecurrent);
+  // Anywhere else the states are not known; nothing has changed.
+  EXPECT_FALSE(target.copy(sequence, 30));
+  EXPECT_FALSE(target.copy(sequence, 31, &at30));
+  EXPECT_FALSE(target.copy(sequence, 30, &own));
+  EXPECT_EQ(target.length(), 20);
+  ASSERT_TRUE(target.copy(sequence, 30, &at30));
+  EXPECT_EQ(target.length(), 30);
+  EXPECT_EQ(next(target, more_), expected);
+  EXPECT_FALSE(target.restore(own));  // its keys are gone
+  ASSERT_TRUE(target.copy(sequence, 50));
+  EXPECT_EQ(next(target, Tokens{1}), next(sequence, Tokens{1}));
+  Sequence small = model_.sequence(40);
+  EXPECT_FALSE(small.copy(sequence, 51));
+}
+
 // Positions that were computed anew make the snapshots of the old ones worthless, and only those.
 TEST_F(HybridSnapshot, IsRefusedWhenItsKeysAreGone) {
   Sequence sequence = model_.sequence();

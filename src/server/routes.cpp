@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service.h"
+
+namespace sluice::server {
+
+const std::vector<Route>& routes() {
+  static const std::vector<Route> all = {
+      {"GET", "/health", true, health},
+      {"GET", "/v1/health", true, health},
+      {"GET", "/v1/models", false, models},
+      {"GET", "/models", false, models},
+      {"POST", "/v1/chat/completions", false, chat_completions},
+      {"POST", "/chat/completions", false, chat_completions},
+      {"POST", "/v1/completions", false, completions},
+      {"POST", "/completion", false, native_completion},
+      {"POST", "/completions", false, native_completion},
+      {"POST", "/tokenize", false, tokenize},
+      {"POST", "/detokenize", false, detokenize},
+      {"POST", "/apply-template", false, apply_template},
+      {"GET", "/props", false, props},
+      {"GET", "/slots", false, slots},
+      {"GET", "/metrics", false, metrics},
+      {"POST", "/v1/messages", false, messages},
+      {"POST", "/v1/messages/count_tokens", false, count_message_tokens},
+      {"POST", "/v1/responses", false, responses},
+      {"POST", "/responses", false, responses},
+  };
+  return all;
+}
+
+}  // namespace sluice::server
