@@ -25,6 +25,7 @@ struct options {
   const char* type_k;
   const char* type_v;
   int flash;   // -1: its own choice
+  int warmup;
   int repack;  // weights to another layout in memory of their own
 };
 
@@ -42,9 +43,14 @@ static int number(const char* flag, const char* text) {
 
 static struct options parse(int argc, char** argv) {
   struct options o = {.repetitions = 1, .threads = 1, .batch = 2048, .ubatch = 512,
-                      .type_k = "f16",  .type_v = "f16", .flash = -1, .repack = 1};
+                      .type_k = "f16",  .type_v = "f16", .flash = -1, .warmup = 1, .repack = 1};
   for (int i = 1; i < argc; i += 2) {
     const char* flag = argv[i];
+    if (!strcmp(flag, "--no-warmup")) {
+      o.warmup = 0;
+      --i;
+      continue;
+    }
     if (i + 1 >= argc) die("a flag without its value", flag);
     const char* value = argv[i + 1];
     if (!strcmp(flag, "--libraries")) o.libraries = value;
@@ -193,9 +199,11 @@ int main(int argc, char** argv) {
   llama_token* depth = random_tokens(o.depth, vocabulary);
   llama_token* prompt = random_tokens(o.prompt, vocabulary);
   llama_token* generated = random_tokens(o.generate, vocabulary);
-  feed(context, prompt, o.prompt, o.batch);
-  feed(context, generated, o.generate > 0, 1);
-  llama_memory_clear(memory, false);
+  if (o.warmup) {
+    feed(context, prompt, o.prompt, o.batch);
+    feed(context, generated, o.generate > 0, 1);
+    llama_memory_clear(memory, false);
+  }
 
   uint64_t* ns = malloc(sizeof(uint64_t) * (size_t)o.repetitions);
   if (!ns) die("out of memory", NULL);

@@ -8,7 +8,8 @@ llama.cpp's prebuilt libraries come from the npm package node-llama-cpp, install
 llama_peer.c; --peer-command measures another llama-bench instead. Every sample is a process of its own: load, warm up,
 fill the depth, then run the test --repetitions times, of which the last counts: in the first one a mapped file's pages
 are still being mapped. In each round of a test ours comes first, then the peer's, and the ratio of the two is taken;
-the table shows medians over the rounds, and the smallest and largest ratio.
+the table shows medians over the rounds, and the smallest and largest ratio. ttft30 is the time from the start of a process,
+without a warm-up, to the end of a prompt of 30 tokens, as 1/s.
 """
 import argparse
 import json
@@ -19,6 +20,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 
 import install
 import memory_limit
@@ -32,12 +34,15 @@ class Failure(Exception):
 
 
 class Test:
-    """pp512, tg64, pp512+tg64, each with @dN for a depth."""
+    """pp512, tg64, pp512+tg64, each with @dN for a depth; ttft30."""
 
     def __init__(self, text):
+        first = re.fullmatch(r"ttft([1-9]\d*)", text)
+        self.from_start = first is not None
+        text = f"pp{first[1]}@d0" if first else text
         match = re.fullmatch(r"(?:pp(\d+))?\+?(?:tg(\d+))?(?:@d(\d+))?", text.replace(" ", ""))
         if not match or not (match[1] or match[2]):
-            raise Failure(f'test "{text}": must be like pp512, tg64, pp512+tg64 or tg64@d8192')
+            raise Failure(f'test "{text}": must be like pp512, tg64, pp512+tg64, tg64@d8192 or ttft30')
         self.prompt, self.generate, self.depth = (int(group or 0) for group in match.groups())
         self.has_depth = match[3] is not None
 
@@ -47,6 +52,8 @@ class Test:
         return other
 
     def name(self):
+        if self.from_start:
+            return f"ttft{self.prompt}"
         parts = [f"pp{self.prompt}"] * (self.prompt > 0) + [f"tg{self.generate}"] * (self.generate > 0)
         return "+".join(parts) + (f" @ d{self.depth}" if self.depth else "")
 
@@ -84,18 +91,23 @@ class Runner:
     def __init__(self, arguments):
         self.common = ["-m", str(arguments.model), "-t", str(arguments.threads), "-b", str(arguments.batch_size),
                        "-ub", str(arguments.ubatch_size), "-ctk", arguments.cache_type_k, "-ctv", arguments.cache_type_v,
-                       "-r", str(arguments.repetitions), "-o", "json"]
+                       "-o", "json"]
         if arguments.flash_attn is not None:
             self.common += ["-fa", arguments.flash_attn]
+        self.repetitions = arguments.repetitions
+        self.no_warmup = arguments.no_warmup
         self.files = model_parts(arguments.model)
         self.limit = memory_limit.Limit(arguments.memory) if arguments.memory else None
 
     def run(self, command, test):
         """The result's fields, with peak_bytes added."""
         command = command + self.common + test.flags()
+        command += ["-r", "1" if test.from_start else str(self.repetitions)]
+        command += ["--no-warmup"] * (self.no_warmup or test.from_start)
         if self.limit:
             memory_limit.drop_cache(self.files)
             self.limit.reset()
+        start = time.monotonic()
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False,
                                   preexec_fn=self.limit.enter if self.limit else None)
@@ -103,13 +115,15 @@ class Runner:
             raise Failure(f"{command[0]}: {error.strerror}; is it not installed?") from error
         except subprocess.SubprocessError as error:
             raise Failure(f"--memory: cannot put {command[0]} under the limit: {error}") from error
+        wall = time.monotonic() - start
         if done.returncode != 0:
             killed = " (killed: the memory limit is too small for it?)" if done.returncode == -9 else ""
             raise Failure(f"{shlex.join(command)}\nended with {done.returncode}{killed}\n{done.stderr.strip()[-2000:]}")
         out = done.stdout
         try:
             result = json.loads(out[out.index("["):])[-1]
-            result["rate"] = 1e9 * (test.prompt + test.generate) / result["samples_ns"][-1]
+            result["rate"] = (1 / wall if test.from_start else
+                              1e9 * (test.prompt + test.generate) / result["samples_ns"][-1])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise Failure(f"{shlex.join(command)}\nprinted no llama-bench JSON: {out[:500]!r}") from error
         if self.limit:
@@ -177,6 +191,7 @@ def parse_arguments():
     parser.add_argument("-ub", "--ubatch-size", type=int, default=512)
     parser.add_argument("-ctk", "--cache-type-k", default="f16")
     parser.add_argument("-ctv", "--cache-type-v", default="f16")
+    parser.add_argument("--no-warmup", action="store_true", help="as for llama-bench: the first run counts")
     parser.add_argument("-fa", "--flash-attn", choices=["0", "1"], help="the peer's own choice unless given")
     parser.add_argument("--isa", help="instruction set level of Sluice")
     parser.add_argument("--peer-isa", help="CPU library of llama.cpp: haswell, alderlake, icelake, zen4, ...; its own "

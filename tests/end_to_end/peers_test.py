@@ -50,6 +50,14 @@ class Peers(unittest.TestCase):
             self.assertEqual([row["ratio_min"], row["ratio"], row["ratio_max"]], ratios)
             self.assertEqual(row["sluice_ts"], sorted(row["sluice_samples_ts"])[1])
 
+    def test_time_to_first_token(self):
+        code, out, err = peers("--peer-command", PEER, "--rounds", "1", "--tests", "ttft3,pp2", "--json", "-")
+        self.assertEqual(code, 0, err)
+        first, prompt = json.loads(out)["tests"]
+        self.assertEqual((first["test"], prompt["test"]), ("ttft3", "pp2"))
+        # Starting the program is in the first: far longer than three tokens of a small model.
+        self.assertLess(first["sluice_ts"] * 3, prompt["sluice_ts"])
+
     def test_errors_say_what_to_do(self):
         self.assert_failure("no such file", result=peers(model="/nowhere.gguf"))
         self.assert_failure('"pp"', "pp512", result=peers("--peer-command", PEER, "--tests", "pp"))

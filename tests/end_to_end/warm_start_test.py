@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import statistics
 import subprocess
 import tempfile
 import time
@@ -46,14 +47,17 @@ class WarmStart(unittest.TestCase):
         return sorted((self.folder / "sluice/usage").glob("*"))
 
     def test_the_second_run_finds_more_in_memory(self):
-        first, cold, _ = self.chat()
+        text, _, _ = self.chat()
         self.assertEqual(len(self.remembered()), 1)
-        second, warm, _ = self.chat(pause=0.7)
-        self.assertEqual(first, second)
-        self.assertGreater(warm, cold + 8)  # most of the rest is what the prompt's sweep reads
-        without, off, _ = self.chat("--no-warm-start", pause=0.7)
-        self.assertEqual(without, first)
-        self.assertLess(off, cold + 5)
+        # How far the disk gets ahead of the prompt's sweep varies from run to run: medians.
+        warm, off = [], []
+        for _ in range(5):
+            for flags, hits in (((), warm), (("--no-warm-start",), off)):
+                answer, share, _ = self.chat(*flags, pause=0.7)
+                self.assertEqual(answer, text)
+                hits.append(share)
+        # Most of the rest is what the prompt's sweep reads.
+        self.assertGreater(statistics.median(warm), statistics.median(off) + 5, (warm, off))
 
     def test_nothing_is_remembered_without_it(self):
         self.chat("--no-warm-start")

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A model larger than the memory it may use: Sluice and llama.cpp under the same limits, a cold page cache before each run.
+
+    sudo python3 bench/peers/capped.py -m MODEL.gguf -t 2 --shares 25,50,75,120
+
+For each share of the file's size a control group of that size without swap; first the tests without a warm-up, ours and then
+the peer's (mapped file, no repacked weights, which would be killed). Then ours alone, in its steady state, against the limit
+that the machine sets: the larger of the disk's time (bytes that were read, at the rate that this disk reaches with
+such reads) and the computation's time (the speed without a limit). From 100 % on the steady state is compared with the
+speed without a limit alone. Flags of peers.py that are not listed here have its defaults.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import install
+import memory_limit
+import peers
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--model", type=pathlib.Path, required=True)
+    parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--shares", default="25,50,75,120", help="limits in percent of the file's size (25,50,75,120)")
+    parser.add_argument("--tests", default="pp512,tg16", help='against the peer, where the file does not fit (pp512,tg16); "": none')
+    parser.add_argument("--steady", default="pp512,tg128", help='ours alone (pp512,tg128); "": none')
+    parser.add_argument("--rounds", type=int, default=1, help="of both; medians are shown (1)")
+    parser.add_argument("--sluice", type=pathlib.Path, default=peers.ROOT / "build/release/bin/sluice")
+    parser.add_argument("--folder", type=pathlib.Path, default=peers.ROOT / "build/peers", help="where the peer is installed")
+    parser.add_argument("--json", type=pathlib.Path, help="write every sample to this file too")
+    return parser.parse_args()
+
+
+def names(text):
+    return [name for name in text.split(",") if name]
+
+
+class Study:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.bytes = sum(path.stat().st_size for path in peers.model_parts(arguments.model))
+        self.ours = [str(arguments.sluice), "bench", "--no-warm-start", "--experts"]
+        self.theirs = install.install(arguments.folder) + ["--repack", "0"]
+        self.samples = []
+
+    def runner(self, limit, warm):
+        options = argparse.Namespace(
+            model=self.arguments.model, threads=self.arguments.threads, batch_size=2048, ubatch_size=512, cache_type_k="f16",
+            cache_type_v="f16", flash_attn=None, repetitions=2 if warm else 1, no_warmup=not warm, memory=limit)
+        return peers.Runner(options)
+
+    def run(self, what, command, test, limit, warm):
+        """The result, None when it was killed or failed: the reason is printed."""
+        runner = self.runner(limit, warm)
+        try:
+            if not limit:
+                memory_limit.drop_cache(runner.files)
+            result = runner.run(command, peers.Test(test))
+        except peers.Failure as failure:
+            print(f"{what} {test}, limit {limit}: {failure}", file=sys.stderr, flush=True)
+            result = None
+        finally:
+            if runner.limit:
+                runner.limit.remove()
+        self.samples.append({"what": what, "test": test, "limit": limit, "warm": warm, "result": result})
+        rate = f"{result['rate']:.3f} t/s" if result else "ended"
+        print(f"{what} {test}, limit {limit / 2**30 if limit else 0:.2f} GiB, {'steady' if warm else 'cold'}: {rate}",
+              file=sys.stderr, flush=True)
+        return result
+
+    def rates(self, *arguments):
+        results = [self.run(*arguments) for _ in range(self.arguments.rounds)]
+        return [result["rate"] for result in results if result], results
+
+    def disk_rate(self):
+        """Bytes per second, as the program measured it for itself with reads of an expert's parts."""
+        remembered = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "sluice/disks.json"
+        if not remembered.is_file():
+            raise peers.Failure(f"{remembered}: the first run under a limit measures the disk, but nothing is there")
+        disks = json.loads(remembered.read_text(encoding="utf-8"))["disks"]
+        return max(disk["bytes_per_second"] for disk in disks)
+
+
+def against_peer(study, share, limit):
+    for test in names(study.arguments.tests):
+        ours, _ = study.rates("ours", study.ours, test, limit, False)
+        theirs, _ = study.rates("peer", study.theirs, test, limit, False)
+        cell = [f"{statistics.median(rates):.2f}" if rates else "killed" for rates in (ours, theirs)]
+        ratio = f"{statistics.median(ours) / statistics.median(theirs):.1f}" if ours and theirs else "-"
+        yield f"| {share} % | {test} | {cell[0]} | {cell[1]} | {ratio} |"
+
+
+def against_limit(study, share, limit, free):
+    for test in names(study.arguments.steady):
+        for _ in range(study.arguments.rounds):
+            result = study.run("ours", study.ours, test, limit, True)
+            if not result:
+                yield f"| {share} % | {test} | killed | | | |"
+                continue
+            tokens = result["n_prompt"] + result["n_gen"]
+            elapsed = tokens / result["rate"]
+            disk = result["experts_bytes_read"] / study.disk_rate()
+            compute = tokens / free[test]
+            yield (f"| {share} % | {test} | {result['rate']:.2f} | {disk:.2f} | {compute:.2f} | {elapsed:.2f} | "
+                   f"{max(disk, compute) / elapsed:.2f} |")
+
+
+def main():
+    arguments = parse_arguments()
+    if not arguments.model.is_file():
+        raise peers.Failure(f"-m {arguments.model}: no such file")
+    study = Study(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder  # nothing of earlier runs helps
+        limits = {int(share): int(study.bytes * int(share) / 100) for share in arguments.shares.split(",")}
+        peer_rows, limit_rows = [], []
+        for share, limit in limits.items():
+            if share < 100:
+                peer_rows += against_peer(study, share, limit)
+        free = {}
+        for test in names(arguments.steady):
+            rates, _ = study.rates("ours", study.ours, test, None, True)
+            free[test] = statistics.median(rates)
+        for share, limit in limits.items():
+            limit_rows += against_limit(study, share, limit, free)
+        disk = f"; disk {study.disk_rate() / 1e9:.2f} GB/s" if min(limits) < 100 else ""
+        print(f"{arguments.model.name}, {study.bytes / 1e9:.1f} GB{disk}\n")
+    print("| limit | test, cold | Sluice t/s | peer t/s | ratio |\n|---|---|---:|---:|---:|", *peer_rows, sep="\n")
+    print("\n| limit | test, steady | t/s | disk s | computing s | took s | of the limit |\n|---|---|---:|---:|---:|---:|---:|",
+          *limit_rows, sep="\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(study.samples, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (peers.Failure, install.Failure, memory_limit.Failure) as error:
+        print(f"capped.py: {error}", file=sys.stderr)
+        sys.exit(1)
+    except subprocess.SubprocessError as error:
+        print(f"capped.py: {error}", file=sys.stderr)
+        sys.exit(1)
