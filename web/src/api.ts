@@ -8,20 +8,22 @@ export class ApiError extends Error {
     /** HTTP status; 0: the server did not answer. */
     readonly status: number,
     readonly retryAfter?: number,
+    /** The answer had begun when it broke off. */
+    readonly begun = false,
   ) {
     super(message);
   }
 }
 
-let key = sessionStorage.getItem("key") ?? "";
+let key = sessionStorage.getItem("api-key") ?? "";
 
 export const apiKey = (): string => key;
 
 /** For this tab only: not written where another tab or the next day finds it. */
 export function setApiKey(value: string): void {
   key = value.trim();
-  if (key) sessionStorage.setItem("key", key);
-  else sessionStorage.removeItem("key");
+  if (key) sessionStorage.setItem("api-key", key);
+  else sessionStorage.removeItem("api-key");
 }
 
 export async function call(path: string, options: { body?: unknown; signal?: AbortSignal } = {}): Promise<Response> {
@@ -79,6 +81,6 @@ export async function* stream<T>(path: string, options: { body?: unknown; signal
     }
   } catch (error) {
     if (options.signal.aborted || error instanceof ApiError) throw error;
-    throw new ApiError("", 0);
+    throw new ApiError("", 0, undefined, true);
   }
 }

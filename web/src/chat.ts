@@ -221,7 +221,7 @@ async function answer(id: string, parent: string): Promise<void> {
     if (control.signal.aborted) {
       end = { state: "stopped" };
     } else {
-      end = { state: "failed", error: explain(error, content !== "" || reasoning !== "") };
+      end = { state: "failed", error: explain(error) };
       noteFailure(error);
     }
   } finally {
@@ -249,9 +249,9 @@ function readStats(stats: Stats, chunk: Chunk): void {
   if (experts) stats.experts = { vram: experts.hit_vram ?? 0, ram: experts.hit_ram ?? 0, ssd: experts.read_ssd ?? 0 };
 }
 
-function explain(error: unknown, begun: boolean): string {
+function explain(error: unknown): string {
   if (!(error instanceof ApiError)) return String(error);
-  if (error.status === 0) return begun ? t("lost") : t("unreachable");
+  if (error.status === 0) return error.begun ? t("lost") : t("unreachable");
   if (error.status === 401 || error.status === 403) return hasKey() ? t("wrongKey") : t("needsKey");
   if ((error.status === 429 || error.status === 503) && error.retryAfter) return t("busy", error.retryAfter);
   return t("failed", error.status, error.message);

@@ -43,13 +43,14 @@ export function withChange(conversation: Conversation, id: string, change: Parti
   return { ...conversation, turns: conversation.turns.map((turn) => (turn.id === id ? { ...turn, ...change } : turn)) };
 }
 
-/** Shows the branch through `id`, down to its newest end. */
+/** Shows the branch through `id` that was written to last. */
 export function withBranch(conversation: Conversation, id: string): Conversation {
+  const below = new Set([id]);
   let leaf = id;
-  for (let steps = 0; steps <= conversation.turns.length; ++steps) {
-    const child = conversation.turns.findLast((turn) => turn.parent === leaf);
-    if (!child) break;
-    leaf = child.id;
+  for (const turn of conversation.turns) {  // parents come before their children
+    if (!turn.parent || !below.has(turn.parent)) continue;
+    below.add(turn.id);
+    leaf = turn.id;
   }
   return { ...conversation, leaf };
 }

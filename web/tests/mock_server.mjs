@@ -93,6 +93,7 @@ class MockMachine {
     this.events = 0;
     this.intervalMs = 250;
     this.next = {};  // fields of the next event, for tests
+    this.always = {};  // of all from now on
   }
 
   event(first) {
@@ -129,6 +130,7 @@ class MockMachine {
       tokens_per_second: 21 + 4 * wave + Math.random(),
       hits: { vram: 0.41, ram: 0.478 },
       token: { attention_ms: 9.1, cpu_ms: 19.4 + wave, gpu_ms: 8.2, waiting_ms: 6.3 - 3 * wave },
+      ...this.always,
       ...next,
     };
   }
@@ -235,8 +237,8 @@ export async function start(options = {}, port = 0) {
     for (const [field, whole] of [["reasoning_content", reasoning], ["content", content]]) {
       for (const piece of whole.match(/[\s\S]{1,6}/gu) ?? []) {
         if (!open) return;
-        if (/\bbreak\b/.test(question) && tokens === 3) return void response.destroy();
-        if (/\bfault\b/.test(question) && tokens === 3) {
+        if (/\bbreak\b/.test(question) && tokens === 2) return void response.destroy();
+        if (/\bfault\b/.test(question) && tokens === 2) {
           response.end(`data: ${JSON.stringify({ error: { code: 500, message: "disk: read failed", type: "server_error" } })}\n\n`);
           return;
         }

@@ -15,9 +15,12 @@ export async function launch() {
   return chromium.launch({ executablePath, args: kArguments });
 }
 
-/** Runs `body` on a fresh page; options: server (the mock's), context (Playwright's), expectErrors (a pattern of allowed ones). */
+/**
+ * Runs `body` on a fresh page; options: server (the mock's), running (a server that is there already: {url}), context (Playwright's),
+ * expectErrors (a pattern of allowed ones).
+ */
 export async function withPage(browser, options, body) {
-  const server = await start(options.server);
+  const server = options.running ?? (await start(options.server));
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US", ...options.context });
   const problems = [];
   const allowed = (text) => options.expectErrors?.test(text);
@@ -39,7 +42,7 @@ export async function withPage(browser, options, body) {
     assert.deepEqual(problems, []);
   } finally {
     await context.close();
-    await server.close();
+    if (!options.running) await server.close();
   }
 }
 

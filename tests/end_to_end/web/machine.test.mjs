@@ -53,6 +53,16 @@ test("a cell has its tier's colour, and an expert that is used lights up and fad
     assert.deepEqual(await colours(), [vram, ram, vram, ssd, ssd, ssd, ssd, vram]);
   }));
 
+test("a server that cannot tell attention from the GPU's other work", () =>
+  withPage(browser, {}, async (page, server) => {
+    await open(page);
+    await panel(page).getByText("9.1 ms").waitFor();
+    server.machine.always = { token: { gpu_ms: 7.5, cpu_ms: 2.5, waiting_ms: 0 } };
+    await panel(page).getByText("7.5 ms").waitFor();
+    const names = await panel(page).getByRole("region", { name: "Last token" }).locator("dt").allInnerTexts();
+    assert.deepEqual(names.map((name) => name.trim()), ["GPU", "CPU experts", "Waiting"]);
+  }));
+
 test("nothing is asked or drawn while the page is hidden or the view closed", () =>
   withPage(browser, {}, async (page, server) => {
     await open(page);

@@ -118,6 +118,7 @@ test("Enter that ends a word of an input method does not send", () =>
 
 test("a screen reader hears whole sentences, once, and the end", () =>
   withPage(browser, {}, async (page) => {
+    await page.locator("[data-test=spoken]").waitFor({ state: "attached" });
     await page.evaluate(() => {
       window.heard = [];
       const region = document.querySelector("[data-test=spoken]");
@@ -135,11 +136,11 @@ test("a screen reader hears whole sentences, once, and the end", () =>
   }));
 
 test("the reader who scrolled up stays there", () =>
-  withPage(browser, {}, async (page) => {
+  withPage(browser, { context: { viewport: { width: 1280, height: 420 } } }, async (page) => {
     await ask(page, "slow");
     const place = () => page.locator(".thread").evaluate((node) => [node.scrollTop, node.scrollHeight - node.clientHeight]);
     // Several times while it grows; between new text and the next frame there may be a line more.
-    for (const word of ["word120", "word160", "word200"]) {
+    for (const word of ["word60", "word80", "word100"]) {
       await page.locator(".turns").getByText(word).waitFor();
       await page.waitForFunction(() => {
         const { scrollTop, scrollHeight, clientHeight } = document.querySelector(".thread");

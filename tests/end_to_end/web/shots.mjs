@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pictures of the page for the eye: node shots.mjs FOLDER
+// node shots.mjs FOLDER URL QUESTION...: web.png of the server there, for docs/images.
 import { ask, lastAnswer, launch, withPage } from "./browser.mjs";
 
 const folder = process.argv[2] ?? ".";
 const browser = await launch();
 const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2 };
+
+const [url, ...questions] = process.argv.slice(3);
+if (url) {
+  await withPage(browser, { running: { url }, context: { viewport: { width: 1180, height: 740 }, colorScheme: "light" } }, async (page) => {
+    await page.getByRole("button", { name: "Show the machine" }).click();
+    await page.locator("#tiers").waitFor();
+    for (const question of questions) {
+      await ask(page, question);
+      await lastAnswer(page);
+    }
+    await page.waitForTimeout(300);  // what the last answer used still glows
+    await page.screenshot({ path: `${folder}/web.png` });
+  });
+  await browser.close();
+  process.exit();
+}
 
 async function fill(page) {
   await ask(page, "What is a router? Please use markdown");

@@ -24,8 +24,10 @@ export function Composer() {
   useEffect(() => fit(area.current), [text]);
 
   const submit = (): void => {
-    if (!text.trim() || isRunning.value) return;
-    send(text);
+    // Not `text`: Enter may come before what was typed last has been rendered.
+    const typed = area.current?.value ?? "";
+    if (!typed.trim() || isRunning.value) return;
+    send(typed);
     setText("");
   };
   return (

@@ -45,9 +45,10 @@ function Editor({ turn, close }: { turn: Turn; close: () => void }) {
   }, []);
   useEffect(() => fit(area.current), [text]);
   const submit = (): void => {
-    if (!text.trim()) return;
+    const typed = area.current?.value ?? "";
+    if (!typed.trim()) return;
     close();
-    edit(turn, text);
+    edit(turn, typed);
     document.getElementById("message")?.focus();
   };
   return (

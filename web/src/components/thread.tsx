@@ -38,7 +38,7 @@ export async function copyText(text: string): Promise<boolean> {
 export function Thread() {
   const scroller = useRef<HTMLDivElement>(null);
   const following = useRef(true);
-  const seen = useRef({ scrollHeight: 0, clientHeight: 0 });
+  const place = useRef(0);  // scrollTop when it was last looked at
   const [away, setAway] = useState(false);
   const conversation = current.value;
   const turns = conversation ? branch(conversation) : [];
@@ -75,11 +75,12 @@ export function Thread() {
         aria-label={conversation?.title || t("newChat")}
         onScroll={(event) => {
           const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
-          // A change of size scrolls too; that is not the reader's doing.
-          const same = seen.current.scrollHeight === scrollHeight && seen.current.clientHeight === clientHeight;
-          seen.current = { scrollHeight, clientHeight };
-          if (!same && following.current) return;
-          following.current = scrollHeight - scrollTop - clientHeight < kNear;
+          const left = scrollHeight - scrollTop - clientHeight;
+          // Only the reader goes up and leaves something below: what grows does not move the place, what shrinks ends
+          // at the end. The first pixels count, since a wheel's way takes several frames and text comes in between.
+          if (scrollTop < place.current && left > 1) following.current = false;
+          else if (left < kNear) following.current = true;
+          place.current = scrollTop;
           setAway(!following.current);
         }}
         onClick={(event) => {

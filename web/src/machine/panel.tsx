@@ -92,15 +92,20 @@ function Memory({ state }: { state: Machine }) {
   );
 }
 
+type Part = [Key, string, number];
+
 function Timeline({ state }: { state: Machine }) {
   void updates.value;
   const token = state.last?.token;
-  const parts: [Key, string, number][] = [
-    ["attention", "attention", token?.attention_ms ?? 0],
-    ["cpuExperts", "ram", token?.cpu_ms ?? 0],
-    ["gpuExperts", "vram", token?.gpu_ms ?? 0],
-    ["waitingFor", "ssd", token?.waiting_ms ?? 0],
-  ];
+  const cpu: Part = ["cpuExperts", "ram", token?.cpu_ms ?? 0];
+  const gpu = state.info.budgets.vram > 0;
+  // A server that computes on a GPU may not know which of its work was attention.
+  const parts: Part[] =
+    gpu && token?.attention_ms === undefined
+      ? [["gpuAll", "vram", token?.gpu_ms ?? 0], cpu]
+      : [["attention", "attention", token?.attention_ms ?? 0], cpu];
+  if (gpu && token?.attention_ms !== undefined) parts.push(["gpuExperts", "vram", token.gpu_ms ?? 0]);
+  parts.push(["waitingFor", "ssd", token?.waiting_ms ?? 0]);
   const whole = parts.reduce((sum, part) => sum + part[2], 0);
   return (
     <section aria-labelledby="token-title">
