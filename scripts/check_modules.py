@@ -13,12 +13,15 @@ ALLOWED = {
     "storage": BASE,
     "text": BASE,
     "gguf": BASE | {"quant", "storage"},
+    "hub": BASE | {"storage", "gguf"},
     "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
     "residency": BASE | {"quant", "storage", "compute"},
     "model": BASE | {"quant", "storage", "gguf", "compute", "residency"},
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth"},
+    "library": BASE | {"storage", "model", "engine", "text", "sluice"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth",
+                    "hub"},
 }
 
 

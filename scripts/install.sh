@@ -5,7 +5,8 @@ set -euo pipefail
 
 level=${1:-build}
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-json3-dev libpcre2-dev
-          libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev libxxhash-dev)
+          libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev libxxhash-dev
+          libcurl4-openssl-dev libssl-dev ca-certificates)
 case $level in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev python3) ;;
