@@ -56,7 +56,7 @@ struct HttpResponse {
 // The answer to one request: respond(), or begin_stream(), any number of write() and end(). Safe
 // from any thread, never waits; what comes after the end or for a client that is gone is ignored.
 // Without an answer when the last reference goes, the client gets status 500; a stream without an
-// end, the end of the connection.
+// end, the end of the connection. The last reference goes before the HttpServer does.
 class Exchange {
  public:
   virtual ~Exchange() = default;

@@ -129,7 +129,7 @@ TEST_P(NoMemoryTest, AnAllocationThatFailsWhileRunning) {
     }
     test::news_left = left;
   });
-  EXPECT_GT(calls, 10);
+  EXPECT_GT(calls, 5);  // a running session makes few
 }
 
 // Experts come and go meanwhile: the threads that read allocate too.

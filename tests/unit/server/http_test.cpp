@@ -22,6 +22,11 @@ using testing::StartsWith;
 
 class HttpTest : public testing::Test {
  protected:
+  void TearDown() override {
+    if (server_) server_->stop(std::chrono::milliseconds(0));  // handlers are through
+    waiting_.reset();
+  }
+
   void start(HttpOptions options = {}) {
     options.port = 0;
     auto server = HttpServer::start(
