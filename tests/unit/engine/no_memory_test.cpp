@@ -129,7 +129,7 @@ TEST_P(NoMemoryTest, AnAllocationThatFailsWhileRunning) {
     }
     test::news_left = left;
   });
-  EXPECT_GT(calls, 5);  // a running session makes few
+  EXPECT_GT(calls, 3);  // a running session makes few
 }
 
 // Experts come and go meanwhile: the threads that read allocate too.
@@ -162,7 +162,7 @@ TEST_P(NoMemoryTest, AnAllocationThatFailsWhileExpertsAreRead) {
     EXPECT_EQ(*again, right_);
     test::news_left = left;
   });
-  EXPECT_GT(calls, 10) << "a warm engine needs few";
+  EXPECT_GT(calls, 3) << "how many there are depends on which thread meets the failure";
 }
 
 // What comes of a request, noted without an allocation.
