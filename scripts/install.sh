@@ -6,12 +6,12 @@ set -euo pipefail
 level=${1:-build}
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-json3-dev libpcre2-dev
           libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev libxxhash-dev
-          libboost-dev libssl-dev)
+          libboost-dev libssl-dev libcurl4-openssl-dev)
 case $level in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev python3 openssl) ;;
   ci) packages+=(libgtest-dev libgmock-dev python3 openssl git clang clang-format clang-tidy libclang-rt-dev ccache
-               g++-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user googletest) ;;
+               g++-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user googletest chromium fonts-noto-cjk) ;;
   *) echo "usage: $0 [build|test|ci]" >&2; exit 2 ;;
 esac
 

@@ -15,6 +15,7 @@ using Arguments = std::vector<std::string>;
 
 Status run_command(const Arguments& arguments);
 Status serve_command(const Arguments& arguments);
+Status top_command(const Arguments& arguments);
 Status inspect_command(const Arguments& arguments);
 Status tokenize_command(const Arguments& arguments);
 Status detokenize_command(const Arguments& arguments);

@@ -51,6 +51,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       {"run", {"cli", "--run", "-r"}, "answer a prompt, or chat", run_command},
       {"serve", {"server", "--server", "-s"}, "answer HTTP requests", serve_command},
+      {"top", {}, "what a server's machine does, in the terminal", top_command},
       {"inspect", {}, "what a GGUF file holds", inspect_command},
       {"tokenize", {}, "text to token ids", tokenize_command},
       {"detokenize", {}, "token ids to text", detokenize_command},

@@ -201,6 +201,7 @@ std::vector<Flag> serve_flags(ServeOptions& o) {
        "/metrics for Prometheus (on)",
        set_switch(o.server.metrics)},
       {"--slots", {}, "ENDPOINT_SLOTS", "", "/slots (on)", set_switch(o.server.slots)},
+      {"--ui", {"--webui"}, "UI", "", "the web page at / (on)", set_switch(o.server.page)},
       {"--cache-ram",
        {"-cram"},
        "CACHE_RAM",

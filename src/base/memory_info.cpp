@@ -252,6 +252,12 @@ std::optional<uint64_t> available_bytes(const std::string& root) {
   return info->least_available.available;
 }
 
+std::optional<uint64_t> resident_bytes(const std::string& root) {
+  const auto kibibytes = field_of(root + "/proc/self/status", "VmRSS");
+  if (!kibibytes) return std::nullopt;
+  return *kibibytes * 1024;
+}
+
 std::optional<double> memory_pressure(const std::string& root) {
   for (const Cgroup& cgroup : memory_cgroups(root)) {
     if (!cgroup.version_2) continue;

@@ -34,6 +34,9 @@ std::optional<MemoryInfo> memory_info(const std::string& root = "");
 // memory_info()->least_available.available.
 std::optional<uint64_t> available_bytes(const std::string& root = "");
 
+// Of this process, what is in memory now.
+std::optional<uint64_t> resident_bytes(const std::string& root = "");
+
 // Pressure stall information: the percentage of the last ten seconds in which some thread waited
 // for memory (0 to 100); of the process's cgroup where it has that, else of the machine. nullopt
 // when the system has neither.

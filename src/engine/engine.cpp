@@ -217,7 +217,7 @@ std::string Engine::usage_file() const {
 Status Engine::remember_usage() {
   const std::string path = usage_file();
   if (path.empty()) return {};
-  const std::span<const uint32_t> now = model_->experts().uses();
+  const std::vector<uint32_t> now = model_->experts().uses();
   remembered_uses_.resize(now.size());
   std::vector<uint32_t> added(now.size());
   bool any = false;
@@ -232,7 +232,7 @@ Status Engine::remember_usage() {
   usage.model = model_->fingerprint();
   usage.add_run(added);
   SLUICE_TRY(residency::write_usage(path, usage));
-  remembered_uses_.assign(now.begin(), now.end());
+  remembered_uses_ = now;
   return {};
 }
 

@@ -266,10 +266,11 @@ void Scheduler::begin(Slot& slot, std::unique_ptr<Job> begun) {
 
 Scheduler::Pass Scheduler::passes() const {
   const residency::DeviceTier* tier = engine_->model().device_experts();
-  return {engine_->model().experts().statistics(), tier ? tier->statistics().hits : 0};
+  return {Clock::now(), engine_->model().experts().statistics(),
+          tier ? tier->statistics().hits : 0};
 }
 
-void Scheduler::count(std::span<Slot* const> slots, const Pass& before) {
+void Scheduler::count(std::span<Slot* const> slots, const Pass& before, bool only_tokens) {
   const Pass after = passes();
   for (Slot* slot : slots) {
     RequestFigures& figures = slot->job->figures;
@@ -284,6 +285,12 @@ void Scheduler::count(std::span<Slot* const> slots, const Pass& before) {
   statistics_.slots_in_steps += slots.size();
   if (const residency::DeviceTier* tier = engine_->model().device_experts())
     statistics_.device = tier->statistics();
+  // A token that was guessed rightly before takes no pass.
+  const bool passed =
+      after.cache.requests > before.cache.requests || engine_->model().experts().experts() == 0;
+  if (only_tokens && passed)
+    statistics_.last_token = {after.at - before.at, after.cache.held - before.cache.held,
+                              after.cache.stalled - before.cache.stalled};
 }
 
 // A prompt is read as a prompt, and what a failed step lost too.
@@ -303,7 +310,7 @@ void Scheduler::read_ahead(Slot& slot) {
   job.figures.guessed_tokens += slot.ahead->guessed() - guessed;
   job.figures.right_guesses += slot.ahead->right() - right;
   Slot* const only[] = {&slot};
-  count(only, before);
+  count(only, before, done.has_value());
   if (done) return sample(slot, slot.ahead->logits());
   spdlog::warn("a forward pass failed: {}", done.error().message);
   finish(slot, {{}, {}, std::move(done.error()), {}});
@@ -358,13 +365,15 @@ void Scheduler::step() {
   }
   if (work.empty()) return;
 
+  const bool only_tokens = std::ranges::all_of(
+      work, [&](const Work& w) { return answering(w.slot) && w.piece.size() == 1; });
   std::vector<model::Chunk> chunks;
   for (const Work& w : work) chunks.push_back(w.slot->session.chunk(w.piece));
   const Pass before = passes();
   Status done = engine_->model().forward(chunks, logits_);
   std::vector<Slot*> read_by;
   for (const Work& w : work) read_by.push_back(w.slot);
-  count(read_by, before);
+  count(read_by, before, only_tokens && done.has_value());
   if (!done) {
     spdlog::warn("a forward pass failed: {}", done.error().message);
     for (const Work& w : work) {
@@ -410,6 +419,10 @@ void Scheduler::sample(Slot& slot, std::span<float> logits) {
     job.figures.first_token_seconds = seconds(now - job.submitted);
   }
   job.figures.generate_seconds = seconds(now - job.first_token);
+  {
+    const std::lock_guard lock(mutex_);
+    ++statistics_.sampled_tokens;
+  }
   if (*reason) return finish(slot, {**reason, {}, {}, {}});
   Update update = job.answer.take(false);
   job.figures.generated_tokens = job.answer.generated();

@@ -6,10 +6,12 @@
 // beginning with a text of its owner ends, in whichever slot that is.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -33,11 +35,19 @@ struct SlotStatus {
   int64_t prompt_tokens = 0, generated_tokens = 0, max_tokens = -1;  // of the request in it
 };
 
+// Of a forward pass that read nothing but answers' tokens.
+struct TokenStep {
+  std::chrono::nanoseconds whole{0};
+  std::chrono::nanoseconds experts{0};  // of it: computing experts in main memory, and waiting
+  std::chrono::nanoseconds waiting{0};  // of these: waiting for the disk
+};
+
 // Since the start.
 struct SchedulerStatistics {
   uint64_t prompt_tokens = 0;  // read
   uint64_t reused_tokens = 0;
-  uint64_t generated_tokens = 0;
+  uint64_t generated_tokens = 0;                    // by requests that ended
+  uint64_t sampled_tokens = 0;                      // by all
   double prompt_seconds = 0, generate_seconds = 0;  // of all requests that ended
   uint64_t steps = 0;                               // forward passes
   uint64_t slots_in_steps = 0;                      // sum over these
@@ -45,6 +55,7 @@ struct SchedulerStatistics {
   int64_t most_tokens = 0;  // longest text that a slot held
   size_t waiting = 0, active = 0;
   residency::DeviceTierStatistics device;
+  std::optional<TokenStep> last_token;
 };
 
 class Scheduler {
@@ -87,8 +98,9 @@ class Scheduler {
     // While it has read ahead, the session is not to be used.
     std::unique_ptr<Lookahead> ahead;
   };
-  // What a forward pass did with experts.
+  // What forward passes have done with experts, and when.
   struct Pass {
+    Clock::time_point at;
     residency::CacheStatistics cache;
     uint64_t device_hits = 0;
   };
@@ -103,7 +115,7 @@ class Scheduler {
   void begin(Slot& slot, std::unique_ptr<Job> job);
   void step();
   Pass passes() const;
-  void count(std::span<Slot* const> slots, const Pass& before);
+  void count(std::span<Slot* const> slots, const Pass& before, bool only_tokens);
   bool can_read_ahead(const Slot& slot) const;
   void read_ahead(Slot& slot);
   void settle(Slot& slot);

@@ -45,7 +45,10 @@ void Moe::find_missing(const MoeWeights& w, const ExpertTiers& tiers) {
 Status Moe::run_on_device(const MoeWeights& w, const ExpertTiers& tiers, const float* h,
                           int64_t rows, float* out) {
   const bool few = rows <= kTokenRows;
-  if (few) tiers.device->used(w.layer, active_);
+  if (few)
+    tiers.device->used(w.layer, active_);
+  else
+    tiers.device->used_by_many(w.layer, active_);
   find_missing(w, tiers);
   if (missing_.empty()) {
     resident_done_ = 0;
@@ -150,6 +153,7 @@ Status Moe::copy_group(const MoeWeights& w, const ExpertTiers& tiers, const floa
       const auto* base = static_cast<const uint8_t*>(ring_.data()) + slot * slot_bytes;
       to = {base, base + aligned(sizes[0]), base + aligned(sizes[0]) + aligned(sizes[1])};
     }
+    tiers.device->passed(sizes[0] + sizes[1] + sizes[2]);
     for (size_t p = 0; p < residency::kParts; ++p)
       SLUICE_TRY(be.check(be->transfer(be.get(), const_cast<uint8_t*>(to[p]), ready.parts[p],
                                        sizes[p], 1, &ticket)));

@@ -61,6 +61,7 @@ Status DeviceTier::lay_out() {
   classes_ = size_classes(table, options_.first_layer, &class_of_layer_);
   entries_.resize(static_cast<size_t>(cache_->experts()));
   layer_steps_.resize(table.layers.size());
+  uses_ = std::vector<std::atomic<uint32_t>>(entries_.size());
   const uint64_t full = full_bytes(table, options_.first_layer);
   const double share =
       full == 0 ? 0.0
@@ -113,17 +114,36 @@ float DeviceTier::heat(int32_t key) const {
 
 void DeviceTier::used(int32_t layer, std::span<const int32_t> ids) {
   const uint32_t now = ++layer_steps_[static_cast<size_t>(layer)];
-  statistics_.requests += ids.size();
   for (const int32_t id : ids) {
     const int32_t key = cache_->key(layer, id);
     Entry& entry = entries_[static_cast<size_t>(key)];
     entry.heat = heat(key) + 1;
     entry.at = now;
-    if (entry.here)
-      ++statistics_.hits;
-    else if (!entry.moving && may_come(key))
-      candidates_.push_back(key);
+    if (!entry.here && !entry.moving && may_come(key)) candidates_.push_back(key);
   }
+  used_by_many(layer, ids);
+}
+
+void DeviceTier::used_by_many(int32_t layer, std::span<const int32_t> ids) {
+  uint64_t hits = 0;
+  for (const int32_t id : ids) {
+    const auto key = static_cast<size_t>(cache_->key(layer, id));
+    if (!entries_[key].here) continue;
+    ++hits;
+    uses_[key].store(uses_[key].load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  counters_.requests.fetch_add(ids.size(), std::memory_order_relaxed);
+  counters_.hits.fetch_add(hits, std::memory_order_relaxed);
+}
+
+DeviceTierStatistics DeviceTier::statistics() const {
+  return {counters_.requests,   counters_.hits,     counters_.arrivals,
+          counters_.departures, counters_.bytes_in, counters_.bytes_out};
+}
+
+void DeviceTier::add_uses(std::span<uint32_t> uses) const {
+  for (size_t key = 0; key < uses_.size(); ++key)
+    uses[key] += uses_[key].load(std::memory_order_relaxed);
 }
 
 int32_t DeviceTier::coldest(const SizeClass& c) const {
@@ -153,7 +173,7 @@ Status DeviceTier::copy_in(int32_t key, int32_t slot, const ExpertParts& from, u
     SLUICE_TRY(device_->check((*device_)->transfer(
         device_->get(), c.base + static_cast<uint64_t>(slot) * c.slot_bytes + c.part_at[p], from[p],
         c.part_bytes[p], 1, &ticket)));
-    statistics_.bytes_in += c.part_bytes[p];
+    counters_.bytes_in += c.part_bytes[p];
   }
   return {};
 }
@@ -168,7 +188,7 @@ void DeviceTier::settle(int32_t key, int32_t slot) {
   entry.parts = parts_of(c, slot);
   c.holder[static_cast<size_t>(slot)] = key;
   ++residents_;
-  ++statistics_.arrivals;
+  ++counters_.arrivals;
 }
 
 const ExpertParts* DeviceTier::admit(int32_t layer, int32_t expert) {
@@ -203,7 +223,7 @@ Result<bool> DeviceTier::begin(int32_t key) {
     for (size_t p = 0; p < kParts; ++p) {
       SLUICE_TRY(device_->check((*device_)->transfer(device_->get(), (*to)[p], leaving.parts[p],
                                                      c.part_bytes[p], 0, &move.ticket)));
-      statistics_.bytes_out += c.part_bytes[p];
+      counters_.bytes_out += c.part_bytes[p];
     }
     entries_[static_cast<size_t>(move.leaving)].moving = true;
     move.out = true;
@@ -234,7 +254,7 @@ Result<bool> DeviceTier::advance(Move& move) {
   cache_->arrive(move.leaving);
   leaving.here = leaving.moving = false;
   --residents_;
-  ++statistics_.departures;
+  ++counters_.departures;
   uint64_t mark = 0;
   SLUICE_TRY(device_->check((*device_)->mark(device_->get(), &mark)));
   SLUICE_TRY(device_->check((*device_)->transfers_after(device_->get(), mark)));

@@ -8,9 +8,11 @@
 // makes anybody wait. Where the device has room, experts come in as they are used; else one comes
 // in where it has lately been used clearly more than the one that would leave.
 //
-// One thread computes, issues the device's operations and calls everything here.
+// One thread computes, issues the device's operations and calls everything here but statistics()
+// and add_uses(), which are for any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -29,11 +31,11 @@ struct DeviceTierOptions {
 };
 
 struct DeviceTierStatistics {
-  uint64_t requests = 0;  // experts asked for
+  uint64_t requests = 0;  // experts asked for, wherever they were
   uint64_t hits = 0;      // of them, those that were here
   uint64_t arrivals = 0;
   uint64_t departures = 0;
-  uint64_t bytes_in = 0;
+  uint64_t bytes_in = 0;  // those that only pass through too
   uint64_t bytes_out = 0;
 };
 
@@ -53,6 +55,10 @@ class DeviceTier {
   }
   // A step of few tokens used these experts of a layer, wherever they are.
   void used(int32_t layer, std::span<const int32_t> ids);
+  // So did a step of many tokens, for which nobody comes or leaves: it only counts.
+  void used_by_many(int32_t layer, std::span<const int32_t> ids);
+  // An expert was copied to the device without coming here.
+  void passed(uint64_t bytes) { counters_.bytes_in += bytes; }
   // Ends the moves that are done and begins others, at most `step_bytes` of them.
   Status step();
   // A free slot for an expert that the caller copies there itself, nullopt when there is none or it
@@ -66,7 +72,9 @@ class DeviceTier {
   bool holds_all() const { return residents_ == static_cast<int64_t>(entries_.size()); }
   uint64_t bytes() const { return bytes_; }
   bool pinned() const { return pinned_; }  // main memory, for copies
-  const DeviceTierStatistics& statistics() const { return statistics_; }
+  DeviceTierStatistics statistics() const;
+  // Adds how often each expert was used here, by key.
+  void add_uses(std::span<uint32_t> uses) const;
 
   // What holds all experts of the layers from `first_layer` on.
   static uint64_t full_bytes(const ExpertTable& table, int64_t first_layer = 0);
@@ -128,7 +136,11 @@ class DeviceTier {
   std::vector<int32_t> candidates_;    // keys used since the last step() and not here
   std::vector<Move> moves_;
   int64_t residents_ = 0;
-  DeviceTierStatistics statistics_;
+  std::vector<std::atomic<uint32_t>> uses_;  // by key: while it was here
+  struct {
+    std::atomic<uint64_t> requests{0}, hits{0}, arrivals{0}, departures{0}, bytes_in{0},
+        bytes_out{0};
+  } counters_;
 };
 
 }  // namespace sluice::residency

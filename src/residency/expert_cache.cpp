@@ -38,7 +38,7 @@ Status ExpertCache::lay_out(uint32_t alignment) {
                      static_cast<int32_t>(first_key_.size()) - 1);
   }
   entries_.resize(layer_of_.size());
-  uses_.resize(layer_of_.size());
+  uses_ = std::vector<std::atomic<uint32_t>>(layer_of_.size());
   away_.resize(table_.layers.size());
   SLUICE_ASSIGN(arena_, SlotArena::create(table_, options_.used, options_.bytes));
   for (size_t c = 0; c < arena_.classes(); ++c) {
@@ -101,6 +101,7 @@ CacheStatistics ExpertCache::statistics() const {
   s.loads = loads_.load(std::memory_order_relaxed);
   s.evictions = evictions_.load(std::memory_order_relaxed);
   s.stalled = std::chrono::nanoseconds(stalled_ns_.load(std::memory_order_relaxed));
+  s.held = std::chrono::nanoseconds(held_ns_.load(std::memory_order_relaxed));
   s.bytes_again = bytes_again_.load(std::memory_order_relaxed);
   const ArenaUse arena = use();
   s.given_back = arena.most - arena.aim;
@@ -316,12 +317,15 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   stream.held_.reserve(ids.size());
   stream.given_.reserve(ids.size());
   requests_.fetch_add(ids.size(), std::memory_order_relaxed);
-  for (const int32_t id : ids)
-    ++uses_[static_cast<size_t>(first_key_[static_cast<size_t>(layer)] + id)];
+  for (const int32_t id : ids) {
+    auto& uses = uses_[static_cast<size_t>(first_key_[static_cast<size_t>(layer)] + id)];
+    uses.store(uses.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
   stream.use_ = use;
   stream.first_key_ = first_key_[static_cast<size_t>(layer)];
   stream.handed_ = 0;
   stream.cache_ = this;
+  stream.begun_ = Clock::now();
   streams_.fetch_add(1);
   if (complete_.load()) {
     if (trace_) trace_->record(layer, ids, use, lasting);
@@ -341,7 +345,7 @@ void ExpertCache::begin(int32_t layer, std::span<const int32_t> ids, Use use,
   stream.asked_ = stream.released_ = 0;
 
   const std::lock_guard<std::mutex> lock(mutex_);
-  last_begin_ = Clock::now();
+  last_begin_ = stream.begun_;
   settle(1);
   const size_t size_class = arena_.class_of_layer(static_cast<size_t>(layer));
   Class& c = classes_[size_class];
@@ -400,6 +404,8 @@ void ExpertStream::finish() {
   }
   held_.clear();
   if (Timeline* timeline = cache_->timeline_) timeline->end();
+  const Clock::duration held = Clock::now() - begun_;
+  cache_->held_ns_.fetch_add(held.count(), std::memory_order_relaxed);
   cache_->streams_.fetch_sub(1);
   cache_ = nullptr;
 }

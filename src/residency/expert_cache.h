@@ -6,8 +6,8 @@
 // else the policy says who leaves. The arena can shrink and grow while it is used.
 //
 // One thread computes: it calls begin() and ExpertStream's functions. What it was handed stays in
-// place until finish(); a thread of the transfer queue fills slots. resize(), use() and
-// statistics() are for any thread.
+// place until finish(); a thread of the transfer queue fills slots. resize(), use(), uses(),
+// statistics() and take_census() are for any thread.
 #pragma once
 
 #include <atomic>
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "residency/census.h"
 #include "residency/eviction.h"
 #include "residency/expert_table.h"
 #include "residency/slot_arena.h"
@@ -53,6 +54,7 @@ struct CacheStatistics {
   uint64_t given_back = 0;              // bytes of slots that wait for memory to be less short
   std::chrono::nanoseconds reading{0};  // time with reads under way
   std::chrono::nanoseconds stalled{0};  // time in which the computation waited for reads
+  std::chrono::nanoseconds held{0};     // from begin() to finish(): computing experts, and waiting
 };
 
 class ExpertCache;
@@ -89,6 +91,7 @@ class ExpertStream {
   ExpertCache* cache_ = nullptr;  // nullptr: nothing is held
   int32_t first_key_ = 0;
   Use use_ = Use::kToken;
+  std::chrono::steady_clock::time_point begun_;
   std::vector<int32_t> ids_;
   std::vector<uint8_t> lasting_;  // kScan: this expert is used like a token's
   std::vector<uint8_t> held_;     // per id: pinned
@@ -152,8 +155,11 @@ class ExpertCache {
   void record_to(TraceWriter* trace) { trace_ = trace; }
   // The same for when it was, and what came and left. What is here has come when it begins.
   void record_to(Timeline* timeline);
-  // How often each expert was asked for, layer after layer. Of the computing thread.
-  std::span<const uint32_t> uses() const { return uses_; }
+  // How often each expert was asked for, layer after layer.
+  std::vector<uint32_t> uses() const;
+  // Experts that another tier holds count as the device's; their uses are to be added by it. Holds
+  // the computation up for the time that copying a byte per expert takes.
+  void take_census(Census& census) const;
 
   uint64_t bytes() const { return use().aim; }              // of the slots that may be used
   uint64_t expert_bytes() const { return table_.bytes(); }  // of all experts
@@ -214,8 +220,8 @@ class ExpertCache {
   std::vector<int32_t> layer_of_;   // of a key
   TraceWriter* trace_ = nullptr;
   std::atomic<Timeline*> timeline_{nullptr};
-  std::vector<uint8_t> here_;   // of a begin() that is recorded: which experts are in memory
-  std::vector<uint32_t> uses_;  // by key
+  std::vector<uint8_t> here_;  // of a begin() that is recorded: which experts are in memory
+  std::vector<std::atomic<uint32_t>> uses_;  // by key; the computing thread counts
 
   mutable std::mutex mutex_;
   SlotArena arena_;
@@ -242,7 +248,7 @@ class ExpertCache {
 
   // Counted by the computing thread.
   std::atomic<uint64_t> requests_{0}, hits_{0}, loads_{0}, evictions_{0};
-  std::atomic<int64_t> stalled_ns_{0};
+  std::atomic<int64_t> stalled_ns_{0}, held_ns_{0};
   std::atomic<uint64_t> bytes_again_{0};
   std::atomic<uint64_t> bytes_while_stalled_{0};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ExpertCache does for a tier beside it.
+// What ExpertCache does for a tier beside it, and for who watches.
 #include "base/check.h"
 #include "residency/expert_cache.h"
 
@@ -63,6 +63,36 @@ void ExpertCache::arrive(int32_t key) {
   --elsewhere_;
   --away_[static_cast<size_t>(layer_of(key))];
   unpin(key);
+}
+
+std::vector<uint32_t> ExpertCache::uses() const {
+  std::vector<uint32_t> uses;
+  uses.reserve(uses_.size());
+  for (const auto& count : uses_) uses.push_back(count.load(std::memory_order_relaxed));
+  return uses;
+}
+
+void ExpertCache::take_census(Census& census) const {
+  census.tiers.resize(entries_.size());
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t key = 0; key < entries_.size(); ++key) {
+      const State state = entries_[key].state;
+      census.tiers[key] = state == State::kReady       ? Tier::kMemory
+                          : state == State::kElsewhere ? Tier::kDevice
+                                                       : Tier::kDisk;
+    }
+  }
+  census.uses = uses();
+  census.memory_bytes = census.device_bytes = 0;
+  size_t key = 0;
+  for (const LayerExperts& layer : table_.layers) {
+    const uint64_t bytes = layer.expert_bytes();
+    for (const size_t end = key + layer.experts.size(); key < end; ++key) {
+      if (census.tiers[key] == Tier::kMemory) census.memory_bytes += bytes;
+      if (census.tiers[key] == Tier::kDevice) census.device_bytes += bytes;
+    }
+  }
 }
 
 }  // namespace sluice::residency

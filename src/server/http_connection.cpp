@@ -164,7 +164,9 @@ class Connection final : public ConnectionBase,
 
   void respond(uint64_t serial, HttpResponse response) override {
     if (serial != serial_ || state_ != State::kBusy || streaming_) return;
-    std::string answer = head_of(response, keep_alive_, false, response.body.size());
+    std::optional<size_t> length = response.body.size();
+    if (response.status == 204 || response.status == 304) length.reset();  // they never have one
+    std::string answer = head_of(response, keep_alive_, false, length);
     if (!head_only_) answer += response.body;
     send(std::move(answer));
     finished();

@@ -20,6 +20,10 @@ const std::vector<Route>& routes() {
       {"GET", "/props", false, props},
       {"GET", "/slots", false, slots},
       {"GET", "/metrics", false, metrics},
+      {"GET", "/machine", false, machine},
+      {"GET", "/machine/stream", false, machine_stream},
+      {"GET", "/", true, page},  // holds nothing that a key protects
+      {"GET", "/index.html", true, page},
       {"POST", "/v1/messages", false, messages},
       {"POST", "/v1/messages/count_tokens", false, count_message_tokens},
       {"POST", "/v1/responses", false, responses},

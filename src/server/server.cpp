@@ -27,6 +27,7 @@ struct Server::Impl {
   Guard guard;
   Metrics metrics;
   std::unique_ptr<engine::Scheduler> scheduler;
+  std::unique_ptr<Machine> machine;
   std::unique_ptr<Service> service;
   std::unique_ptr<HttpServer> http;  // last: its threads use what is above
 
@@ -98,12 +99,16 @@ Result<std::unique_ptr<Server>> Server::start(engine::Engine& engine,
   auto impl = std::make_unique<Impl>(options);
   SLUICE_ASSIGN(impl->scheduler, engine::Scheduler::create(engine, options.scheduler));
   const model::Config& config = engine.model().config();
+  const std::string name =
+      options.alias.empty() ? file_name(engine.options().model_path) : options.alias;
+  impl->machine = std::make_unique<Machine>(engine, *impl->scheduler, name);
   impl->service = std::unique_ptr<Service>(new Service{
       engine,
       *impl->scheduler,
       impl->options,
       impl->metrics,
-      options.alias.empty() ? file_name(engine.options().model_path) : options.alias,
+      *impl->machine,
+      name,
       {config.vocabulary, engine.context(), options.scheduler.slots},
       shown_tokens(engine),
       config.attention_layers() < config.layers && options.scheduler.checkpoints.count > 0,
@@ -136,6 +141,7 @@ uint16_t Server::port() const {
 
 void Server::stop() {
   impl_->scheduler->stop();
+  impl_->machine->stop();
   impl_->http->stop(std::chrono::seconds(3));
 }
 

@@ -26,6 +26,7 @@ struct ServerOptions {
   bool split_thoughts = true;              // tell thoughts from answers, unless a request says not
   bool metrics = true;
   bool slots = true;
+  bool page = true;
   std::string build;  // "b1-abcdef", for system_fingerprint
 };
 

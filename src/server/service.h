@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/conversation.h"
+#include "server/machine.h"
 #include "server/metrics.h"
 #include "server/parameters.h"
 #include "server/server.h"
@@ -21,6 +22,7 @@ struct Service {
   engine::Scheduler& scheduler;
   const ServerOptions& options;
   Metrics& metrics;
+  Machine& machine;
   std::string model;  // its name
   Limits limits;
   std::vector<text::Token> shown;
@@ -52,6 +54,9 @@ void models(const Call& call);
 void props(const Call& call);
 void slots(const Call& call);
 void metrics(const Call& call);
+void machine(const Call& call);
+void machine_stream(const Call& call);
+void page(const Call& call);
 void tokenize(const Call& call);
 void detokenize(const Call& call);
 void apply_template(const Call& call);

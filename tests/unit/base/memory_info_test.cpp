@@ -79,6 +79,13 @@ TEST_F(MemoryInfoTest, NothingIsKnownOfAnEmptyTree) {
   EXPECT_FALSE(memory_info(root()));
   EXPECT_FALSE(available_bytes(root()));
   EXPECT_FALSE(memory_pressure(root()));
+  EXPECT_FALSE(resident_bytes(root()));
+}
+
+TEST_F(MemoryInfoTest, WhatTheProcessHasInMemory) {
+  write("/proc/self/status", "Name:\tsluice\nVmPeak:\t  900 kB\nVmRSS:\t   300 kB\nThreads:\t2\n");
+  EXPECT_EQ(resident_bytes(root()), 300u * 1024);
+  EXPECT_GT(resident_bytes(), 1u << 20) << "of this process";
 }
 
 TEST_F(MemoryInfoTest, AMachineWithoutLimits) {

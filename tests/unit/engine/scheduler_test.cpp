@@ -502,5 +502,30 @@ TEST(SchedulerText, StopStringsAndSpecialTokens) {
   EXPECT_EQ(run(*scheduler, request).text, "he quickly~");
 }
 
+TEST(Scheduler, TellsTheTimeOfTokensButNotOfPrompts) {
+  TinyEngine engine(test::tiny_model());
+  const auto scheduler = make(*engine, with_slots(1));
+  const auto ask = [&](int64_t most) {
+    Collector collector;
+    Request request;
+    request.prompt = random_tokens(20, 3);
+    request.max_tokens = most;
+    request.sampling.temperature = 0;
+    request.sampling.ignore_eos = true;
+    EXPECT_TRUE(scheduler->submit(std::move(request), collector.listener()));
+    collector.get();
+    return scheduler->statistics();
+  };
+  const SchedulerStatistics one = ask(1);
+  EXPECT_EQ(one.sampled_tokens, 1u);
+  EXPECT_FALSE(one.last_token) << "the prompt's pass gave it";
+  const SchedulerStatistics more = ask(5);
+  EXPECT_EQ(more.sampled_tokens, 6u);
+  ASSERT_TRUE(more.last_token);
+  EXPECT_GT(more.last_token->waiting.count(), -1);
+  EXPECT_GE(more.last_token->experts, more.last_token->waiting);
+  EXPECT_GT(more.last_token->whole, more.last_token->experts);
+}
+
 }  // namespace
 }  // namespace sluice::engine

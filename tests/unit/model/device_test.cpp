@@ -2,6 +2,7 @@
 // A model beside an accelerator: experts in its memory, in the host's, and on the disk.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -139,6 +140,27 @@ TEST_P(Device, FillsItselfWhereAllFit) {
   EXPECT_EQ(loaded->experts().statistics().loads, loads);
   EXPECT_EQ(outcome.tier.hits, outcome.tier.requests);
   EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-4);
+}
+
+TEST_P(Device, ACensusFindsEveryExpertInOneTier) {
+  Loaded loaded(model_, 2, 1, test::late_device(), options(0.3, 1.0, Misses::kOnHost));
+  Sequence s = loaded.sequence();
+  for (const int32_t token : some_tokens(30, 7)) loaded.run({{&s, {&token, 1}, true}});
+  const residency::DeviceTier& tier = *loaded->device_experts();
+  residency::Census census;
+  loaded->experts().take_census(census);
+  const auto on_device =
+      std::count(census.tiers.begin(), census.tiers.end(), residency::Tier::kDevice);
+  // One that leaves is still there until its copy has ended.
+  EXPECT_GT(on_device, 0);
+  EXPECT_LE(std::abs(on_device - tier.residents()), 8);
+  const std::vector<uint32_t> by_host = census.uses;
+  tier.add_uses(census.uses);
+  uint64_t host = 0, all = 0;
+  for (const uint32_t uses : by_host) host += uses;
+  for (const uint32_t uses : census.uses) all += uses;
+  EXPECT_EQ(all - host, tier.statistics().hits);
+  EXPECT_EQ(all, tier.statistics().requests) << "each use counts in one tier";
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Device, testing::Values(ModelShape{}, test::hybrid()),

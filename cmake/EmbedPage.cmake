@@ -1,0 +1,22 @@
+# sluice_embed_page(target page): packs an HTML page for `target`, whose page.cpp embeds it, and writes page_data.h: its size, a
+# tag of its content, and the policy that the page itself carries, to be sent as a header too. No npm is needed: the page is committed.
+function(sluice_embed_page target page)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page})
+  set(folder ${CMAKE_CURRENT_BINARY_DIR}/page)
+  set(packed ${folder}/index.html.gz)
+  file(MAKE_DIRECTORY ${folder}/server)
+  # MTIME: the same page gives the same bytes.
+  file(ARCHIVE_CREATE OUTPUT ${packed} PATHS ${page} FORMAT raw COMPRESSION GZip COMPRESSION_LEVEL 9 MTIME "2000-01-01")
+  file(SIZE ${page} SLUICE_PAGE_BYTES)
+  file(SHA256 ${page} hash)
+  string(SUBSTRING ${hash} 0 16 SLUICE_PAGE_TAG)
+  file(READ ${page} text LIMIT 4096)
+  if(NOT text MATCHES "Content-Security-Policy\" content=\"([^\"]+)\"")
+    message(FATAL_ERROR "${page}: carries no Content-Security-Policy: run web/build.sh")
+  endif()
+  set(SLUICE_PAGE_POLICY "${CMAKE_MATCH_1}; frame-ancestors 'none'")
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/page_data.h.in ${folder}/server/page_data.h @ONLY)
+  set_property(SOURCE page.cpp APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_PAGE_FILE="${packed}")
+  set_property(SOURCE page.cpp APPEND PROPERTY OBJECT_DEPENDS ${packed})
+  target_include_directories(${target} PRIVATE ${folder})
+endfunction()
