@@ -14,6 +14,7 @@ ALLOWED = {
     "text": BASE,
     "report": BASE | {"storage"},
     "gguf": BASE | {"quant", "storage"},
+    "hub": BASE | {"storage", "gguf"},
     "synth": BASE | {"quant", "gguf", "text"},
     "compute": BASE | {"quant"},
     "residency": BASE | {"quant", "storage", "compute"},
@@ -22,7 +23,9 @@ ALLOWED = {
     "engine": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text"},
     "server": BASE | {"engine"},
     "plan": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "engine", "machine"},
-    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth", "machine", "plan", "report"},
+    "library": BASE | {"storage", "model", "engine", "text", "sluice"},
+    "apps": BASE | {"quant", "storage", "gguf", "compute", "residency", "model", "text", "engine", "server", "synth",
+                    "machine", "plan", "report", "hub"},
 }
 
 

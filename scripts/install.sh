@@ -6,7 +6,7 @@ set -euo pipefail
 level=${1:-build}
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-json3-dev libpcre2-dev
           libutf8proc-dev libedit-dev libexpected-dev libhwloc-dev liburing-dev libxxhash-dev
-          libboost-dev libssl-dev libcurl4-openssl-dev)
+          libboost-dev libssl-dev libcurl4-openssl-dev ca-certificates)
 case $level in
   build) ;;
   test) packages+=(libgtest-dev libgmock-dev python3 openssl) ;;

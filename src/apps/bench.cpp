@@ -173,6 +173,10 @@ Status bench_command(const Arguments& arguments) {
   SLUICE_ASSIGN(const bool go, parse_bench(arguments, request));
   if (!go) return {};
   init_logging(request.common.verbosity);
+  if (request.common.source.given()) {
+    SLUICE_TRY(find_model(request.common));
+    request.models().push_back(request.common.engine.model_path);
+  }
   const std::vector<BenchCase> cases = bench_cases(request);
   const BuildInfo build = build_info();
   BenchMachine machine{build.commit, build.number, SLUICE_VERSION, cpu_name(), "CPU", ""};

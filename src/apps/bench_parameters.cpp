@@ -379,8 +379,9 @@ std::vector<Flag> bench_flags(BenchRequest& r) {
        appending(r, mode, load_mode("dio", "none"))});
   for (Flag& flag : model_flags(r.common))
     for (const char* name :
-         {"--ram", "--vram", "--disk-profile", "--warm-start", "--rope-scaling", "--rope-scale",
-          "--rope-freq-base", "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
+         {"--hf-repo", "--hf-file", "--hf-token", "--model-url", "--offline", "--ram", "--vram",
+          "--disk-profile", "--warm-start", "--rope-scaling", "--rope-scale", "--rope-freq-base",
+          "--yarn-orig-ctx", "--log-verbosity", "--verbose"})
       if (flag.name == name) {
         add(std::move(flag));
         break;
@@ -440,6 +441,10 @@ const std::string& BenchCase::value(const std::string& field) const {
   return values[index_of(field)];
 }
 
+std::vector<std::string>& BenchRequest::models() {
+  return values[index_of("model_filename")];
+}
+
 int64_t BenchCase::integer(const std::string& field) const {
   return std::stoll(value(field));
 }
@@ -457,7 +462,7 @@ Result<bool> parse_bench(const std::vector<std::string>& arguments, BenchRequest
   if (!positional.empty())
     return fail(ErrorKind::kUsage, "{}: unexpected argument; models are given with -m",
                 positional[0]);
-  if (go && request.values[index_of("model_filename")].empty())
+  if (go && request.models().empty() && !request.common.source.given())
     return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
   return go;
 }

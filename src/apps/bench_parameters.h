@@ -48,6 +48,8 @@ struct BenchRequest {
   BenchFormat error_output = BenchFormat::kNone;
   CommonOptions common;
 
+  // The files that were given.
+  std::vector<std::string>& models();
   // What stands in the product for the parameter of that name.
   std::vector<std::string> list(const std::string& field) const;
   // More than the fallback alone was asked for: a column of the table.

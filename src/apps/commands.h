@@ -27,11 +27,32 @@ Status doctor_command(const Arguments& arguments);
 Status replay_command(const Arguments& arguments);
 Status synth_command(const Arguments& arguments);
 Status report_command(const Arguments& arguments);
+Status pull_command(const Arguments& arguments);
+Status list_command(const Arguments& arguments);
+Status rm_command(const Arguments& arguments);
+Status completion_command(const Arguments& arguments);
+
+struct Command {
+  const char* name;
+  std::vector<std::string> aliases;  // llama.cpp's container entry points among them
+  const char* description;
+  Status (*run)(const Arguments&);
+  std::vector<Arguments> parts = {};  // what is to come first, where it has several tables of flags
+};
+const std::vector<Command>& commands();
 
 // Set by Ctrl-C while an answer is being generated.
 extern std::atomic<bool> interrupted;
 // From now on Ctrl-C sets `interrupted`; a second one before it is cleared ends the program.
 void catch_interrupts();
+
+struct CommonOptions;
+// Makes engine.model_path the model's file: that of -m, or of -hf or -mu, downloaded first where it
+// is not here. kUsage when there is none of them.
+Status find_model(CommonOptions& options);
+
+// For looking at headers only: what is here, else where it lies; nothing is downloaded.
+Result<gguf::Gguf> open_model(CommonOptions& options);
 
 // What the engine used is read first at its next start. A warning when it cannot be remembered.
 void remember_usage(engine::Engine& engine);

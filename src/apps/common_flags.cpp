@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <iterator>
 #include <limits>
 #include <memory>
 
@@ -97,6 +98,72 @@ Result<engine::LoadMode> parse_load_mode(const std::string& text) {
   return fail(ErrorKind::kUsage, "must be auto, none, mmap, mlock, mmap+mlock or dio");
 }
 
+std::vector<Flag> source_flags(CommonOptions& o) {
+  ModelSource& s = o.source;
+  // The last one wins, so that the command line does before the environment.
+  const auto model = [&o](std::string path, std::string repository, std::string address) {
+    o.engine.model_path = std::move(path);
+    o.source.repository = std::move(repository);
+    o.source.address = std::move(address);
+  };
+  const auto text = [](std::string& field) {
+    return [&field](const std::string& value) -> Status {
+      field = value;
+      return {};
+    };
+  };
+  return {
+      {"--model",
+       {"-m"},
+       "MODEL",
+       "FILE",
+       "GGUF file; of a split one the first part",
+       [model](const std::string& path) -> Status {
+         model(path, "", "");
+         return {};
+       }},
+      {"--hf-repo",
+       {"-hf", "-hfr"},
+       "HF_REPO",
+       "OWNER/REPO[:QUANT]",
+       "model of the hub (HF_ENDPOINT), downloaded where it is not here (Q4_K_M)",
+       [model](const std::string& repository) -> Status {
+         model("", repository, "");
+         return {};
+       }},
+      {"--hf-file",
+       {"-hff"},
+       "HF_FILE",
+       "PATH",
+       "which file of the repository, instead of QUANT",
+       text(s.file)},
+      {"--hf-token",
+       {"-hft"},
+       "",
+       "TOKEN",
+       "for models that need one (HF_TOKEN, which other users cannot see)",
+       text(s.token)},
+      {"--model-url",
+       {"-mu"},
+       "MODEL_URL",
+       "URL",
+       "model at an address, downloaded where it is not here",
+       [model](const std::string& address) -> Status {
+         model("", "", address);
+         return {};
+       }},
+      {"--offline",
+       {},
+       "OFFLINE",
+       "",
+       "take only what is here (HF_HUB_OFFLINE)",
+       [&s](const std::string& value) -> Status {
+         s.offline = value == "true";
+         return {};
+       }},
+  };
+}
+
 std::vector<Flag> model_flags(CommonOptions& o) {
   engine::EngineOptions& e = o.engine;
   e.reading.cache_folder = storage::cache_folder();
@@ -111,16 +178,8 @@ std::vector<Flag> model_flags(CommonOptions& o) {
     std::fprintf(stderr, "%s\n", engine::describe(plan, memory.context).c_str());
   };
   const auto sizes = std::make_shared<BatchSizes>();
-  return {
-      {"--model",
-       {"-m"},
-       "MODEL",
-       "FILE",
-       "GGUF file; of a split one the first part",
-       [&e](const std::string& text) -> Status {
-         e.model_path = text;
-         return {};
-       }},
+  std::vector<Flag> flags = source_flags(o);
+  std::vector<Flag> more = {
       {"--ctx-size",
        {"-c"},
        "CTX_SIZE",
@@ -348,6 +407,9 @@ std::vector<Flag> model_flags(CommonOptions& o) {
          return {};
        }},
   };
+  flags.insert(flags.end(), std::make_move_iterator(more.begin()),
+               std::make_move_iterator(more.end()));
+  return flags;
 }
 
 std::vector<Flag> sampling_flags(CommonOptions& o) {

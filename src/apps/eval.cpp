@@ -46,8 +46,7 @@ Status eval_logits(const Arguments& arguments) {
                                            flags, arguments));
   if (!go) return {};
   init_logging(common.verbosity);
-  if (common.engine.model_path.empty())
-    return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  SLUICE_TRY(find_model(common));
   if (tokens_file.empty())
     return fail(ErrorKind::kUsage, "no input: give token ids with --tokens-file");
   if (out_file.empty()) return fail(ErrorKind::kUsage, "no output: give a file with --out");
@@ -83,8 +82,7 @@ Status eval_perplexity(const Arguments& arguments) {
                   flags, arguments));
   if (!go) return {};
   init_logging(common.verbosity);
-  if (common.engine.model_path.empty())
-    return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  SLUICE_TRY(find_model(common));
   if (text_file.empty()) return fail(ErrorKind::kUsage, "no text: give a file with -f");
   SLUICE_ASSIGN(const std::string text, read_text_file(text_file));
   const int64_t window = common.engine.context > 0 ? common.engine.context : 512;

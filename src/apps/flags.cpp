@@ -79,7 +79,6 @@ const std::map<std::string, int>& ignored_flags() {
                                                    {"--log-colors", 1},
                                                    {"--log-prefix", 0},
                                                    {"--log-timestamps", 0},
-                                                   {"--offline", 0},
                                                    {"-cram", 1},
                                                    {"--cache-ram", 1},
                                                    {"-ctxcp", 1},
@@ -246,9 +245,15 @@ bool starts_a_number(const std::string& text) {
 
 }  // namespace
 
+const TableReader* table_reader = nullptr;
+
 Result<bool> parse_flags(const std::string& command, const std::string& description,
                          const std::vector<Flag>& flags, const std::vector<std::string>& arguments,
                          std::vector<std::string>* positional) {
+  if (table_reader != nullptr) {
+    (*table_reader)(command, description, flags);
+    return false;
+  }
   bool help = false;
   SLUICE_ASSIGN(std::vector<Setting> settings,
                 read_arguments(command, flags, arguments, positional, help));

@@ -105,8 +105,7 @@ Status inspect_command(const Arguments& arguments) {
   CommonOptions common;
   bool tensors = false;
   std::vector<std::string> positional;
-  std::vector<Flag> flags = model_flags(common);
-  flags.resize(1);
+  std::vector<Flag> flags = source_flags(common);
   flags.push_back(
       {"--tensors", {}, "", "", "list every tensor", [&](const std::string& text) -> Status {
          tensors = text == "true";
@@ -118,15 +117,18 @@ Status inspect_command(const Arguments& arguments) {
                   "Shows metadata, tensors, quantisation mix, experts and bytes per token.", flags,
                   arguments, &positional));
   if (!go) return {};
-  std::string path = common.engine.model_path;
-  if (path.empty() && positional.size() == 1) path = positional[0];
-  if (path.empty()) return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
-  SLUICE_ASSIGN(const Gguf file, Gguf::open(path));
+  if (positional.size() > 1)
+    return fail(ErrorKind::kUsage, "{}: unexpected argument; one model at a time", positional[1]);
+  if (positional.size() == 1) {
+    const bool address = positional[0].find("://") != std::string::npos;
+    (address ? common.source.address : common.engine.model_path) = positional[0];
+  }
+  SLUICE_ASSIGN(const Gguf file, open_model(common));
 
   const auto config = model::Config::read(file, {});
   const Totals totals = add_up(file, config ? config->layers : INT64_MAX);
   std::string out = fmt::format(
-      "file             {}{}\n", path,
+      "file             {}{}\n", file.files()[0]->name(),
       file.files().size() > 1 ? fmt::format(" and {} more", file.files().size() - 1) : "");
   out += fmt::format("format           GGUF v{}, alignment {}, {}\n", file.version(),
                      file.alignment(), size_text(static_cast<double>(file.file_bytes())));

@@ -38,15 +38,6 @@ void remember_usage(engine::Engine& engine) {
     spdlog::warn("{} (the next start is a cold one)", done.error().message);
 }
 
-namespace {
-
-struct Command {
-  const char* name;
-  std::vector<std::string> aliases;  // llama.cpp's container entry points among them
-  const char* description;
-  Status (*run)(const Arguments&);
-};
-
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       {"run", {"cli", "--run", "-r"}, "answer a prompt, or chat", run_command},
@@ -55,7 +46,7 @@ const std::vector<Command>& commands() {
       {"inspect", {}, "what a GGUF file holds", inspect_command},
       {"tokenize", {}, "text to token ids", tokenize_command},
       {"detokenize", {}, "token ids to text", detokenize_command},
-      {"eval", {}, "logits and perplexity", eval_command},
+      {"eval", {}, "logits and perplexity", eval_command, {{"logits"}, {"perplexity"}}},
       {"quantize", {"--quantize", "-q"}, "write a model in another type", quantize_command},
       {"bench", {"--bench", "-b"}, "measure speed as llama-bench does", bench_command},
       {"plan", {}, "whether a model runs here, and how fast", plan_command},
@@ -63,9 +54,18 @@ const std::vector<Command>& commands() {
       {"replay", {}, "hit rates of expert caches on a trace of run", replay_command},
       {"synth", {}, "write a model of a published shape with random weights", synth_command},
       {"report", {}, "measure models in settings, and write a page about it", report_command},
+      {"pull", {"download"}, "download a model, or go on with it", pull_command},
+      {"list", {"ls", "-cl", "--cache-list"}, "models that were downloaded", list_command},
+      {"rm", {}, "delete a downloaded model", rm_command},
+      {"completion",
+       {},
+       "completion for bash, zsh and fish, and the manual page",
+       completion_command},
   };
   return all;
 }
+
+namespace {
 
 void print_usage(std::FILE* to) {
   std::fputs(
@@ -115,6 +115,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large is an error of the write
   sluice::init_logging(2);
   return sluice::apps::run(argc, argv);
 }

@@ -31,6 +31,11 @@ Result<bool> parse_flags(const std::string& command, const std::string& descript
                          const std::vector<Flag>& flags, const std::vector<std::string>& arguments,
                          std::vector<std::string>* positional = nullptr);
 
+// While it is set, parse_flags() hands it the command's table and returns false.
+using TableReader = std::function<void(const std::string& command, const std::string& description,
+                                       const std::vector<Flag>& flags)>;
+extern const TableReader* table_reader;
+
 // Values with clear errors: the whole text must be a number in [least, most].
 Result<int64_t> parse_integer(const std::string& text, int64_t least, int64_t most);
 Result<double> parse_number(const std::string& text, double least, double most);
@@ -42,15 +47,28 @@ Result<uint64_t> parse_size(const std::string& text);
 Result<engine::LoadMode> parse_load_mode(const std::string& text);
 Result<std::string> read_text_file(const std::string& path);
 
+// A model that is somewhere else, downloaded before it is used; see find_model().
+struct ModelSource {
+  std::string repository;  // OWNER/REPO[:QUANTISATION]
+  std::string file;        // in the repository
+  std::string address;
+  std::string token;
+  bool offline = false;
+  bool given() const { return !repository.empty() || !address.empty(); }
+};
+
 // What several commands share.
 struct CommonOptions {
   engine::EngineOptions engine;
+  ModelSource source;  // the model's, or engine.model_path: what was given last
   int verbosity = 2;
   std::vector<std::function<void(engine::SamplingParams&)>> sampling;  // changes to the defaults
 
   engine::SamplingParams apply_sampling(engine::SamplingParams defaults) const;
 };
 
+// Where the model comes from, and all flags of models, these among them.
+std::vector<Flag> source_flags(CommonOptions& options);
 std::vector<Flag> model_flags(CommonOptions& options);
 std::vector<Flag> sampling_flags(CommonOptions& options);
 

@@ -158,7 +158,14 @@ Result<Where> this_machine(const PlanFlags& o, const gguf::Gguf& file, const pla
   if (placement && placement->memory.all_experts()) return where;
   if (planner.part_bytes() == 0) return where;
   std::vector<std::string> paths;
-  for (const auto& part : file.files()) paths.push_back(part->name());
+  std::error_code error;
+  for (const auto& part : file.files()) {
+    if (!std::filesystem::exists(part->name(), error)) {
+      options.tell("the file is not here yet: a usual disk is assumed");
+      return where;
+    }
+    paths.push_back(part->name());
+  }
   const bool buffered = through_page_cache(e, paths);
   auto disk = machine::disk_times(paths, planner.part_bytes(), buffered, options);
   if (disk)
@@ -168,16 +175,16 @@ Result<Where> this_machine(const PlanFlags& o, const gguf::Gguf& file, const pla
   return where;
 }
 
-// A file here (its parts beside it), or one that lies elsewhere.
-Result<gguf::Gguf> open_model(const std::string& model) {
+// What was given without a flag: a file here, an address, or OWNER/REPO[:QUANTISATION] of the hub.
+void take_model(const std::string& model, CommonOptions& options) {
   std::error_code error;
-  const bool address = model.find("://") != std::string::npos;
-  if (address || (!std::filesystem::exists(model, error) && !model.ends_with(".gguf") &&
-                  std::ranges::count(model, '/') == 1))
-    return fail(ErrorKind::kUnsupported,
-                "{}: models that lie elsewhere cannot be planned yet: download the file first",
-                model);
-  return gguf::Gguf::open(model);
+  if (model.find("://") != std::string::npos)
+    options.source.address = model;
+  else if (!std::filesystem::exists(model, error) && !model.ends_with(".gguf") &&
+           std::ranges::count(model, '/') == 1)
+    options.source.repository = model;
+  else
+    options.engine.model_path = model;
 }
 
 // What `run` would refuse before it plans anything.
@@ -210,13 +217,12 @@ Status plan_command(const Arguments& arguments) {
                   plan_flags(o), arguments, &positional));
   if (!go) return {};
   init_logging(o.common.verbosity);
-  engine::EngineOptions& e = o.common.engine;
-  if (positional.size() + !e.model_path.empty() > 1)
-    return fail(ErrorKind::kUsage, "give one model, not {}",
-                positional.size() + !e.model_path.empty());
-  if (!positional.empty()) e.model_path = positional[0];
-  if (e.model_path.empty()) return fail(ErrorKind::kUsage, "no model: give a GGUF file");
-  SLUICE_ASSIGN(const gguf::Gguf file, open_model(e.model_path));
+  const size_t given =
+      positional.size() + (o.common.source.given() || !o.common.engine.model_path.empty());
+  if (given > 1) return fail(ErrorKind::kUsage, "give one model, not {}", given);
+  if (!positional.empty()) take_model(positional[0], o.common);
+  SLUICE_ASSIGN(const gguf::Gguf file, open_model(o.common));
+  o.common.engine.model_path = file.files()[0]->name();
   const plan::Settings settings = settings_of(o);
   SLUICE_ASSIGN(const plan::Planner planner, plan::Planner::create(file, settings));
   SLUICE_TRY(check(o, planner.config()));

@@ -424,8 +424,7 @@ Status run_command(const Arguments& arguments) {
                             run_flags(options, prompt_file), arguments));
   if (!go) return {};
   init_logging(options.common.verbosity);
-  if (options.common.engine.model_path.empty())
-    return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  SLUICE_TRY(find_model(options.common));
   if (options.prompt && !prompt_file.empty())
     return fail(ErrorKind::kUsage, "give one of -p and -f");
   if (options.grammar && options.json_schema)

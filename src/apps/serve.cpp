@@ -347,8 +347,7 @@ Status serve_command(const Arguments& arguments) {
                             serve_flags(options), arguments));
   if (!go) return {};
   init_logging(options.common.verbosity);
-  if (options.common.engine.model_path.empty())
-    return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
+  SLUICE_TRY(find_model(options.common));
   server::HttpOptions& http = options.server.http;
   if (http.cert_file.empty() != http.key_file.empty())
     return fail(ErrorKind::kUsage, "TLS needs both --ssl-cert-file and --ssl-key-file");

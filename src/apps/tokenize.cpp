@@ -13,9 +13,8 @@
 namespace sluice::apps {
 namespace {
 
-Result<text::Tokenizer> open_tokenizer(const std::string& path) {
-  if (path.empty()) return fail(ErrorKind::kUsage, "no model: give a GGUF file with -m");
-  SLUICE_ASSIGN(const gguf::Gguf file, gguf::Gguf::open(path));
+Result<text::Tokenizer> open_tokenizer(CommonOptions& common) {
+  SLUICE_ASSIGN(const gguf::Gguf file, open_model(common));
   return engine::load_tokenizer(file);
 }
 
@@ -50,8 +49,7 @@ Status tokenize_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::string> prompt, path;
   bool from_stdin = false, ids = false, parse_special = true, count = false;
-  std::vector<Flag> flags = model_flags(common);
-  flags.resize(1);  // only the model
+  std::vector<Flag> flags = source_flags(common);
   flags.push_back(text_flag("--prompt", {"-p"}, "TEXT", "text to tokenize", prompt));
   flags.push_back(text_flag("--file", {"-f"}, "FILE", "file with the text", path));
   flags.push_back(switch_flag("--stdin", "read the text from standard input", from_stdin));
@@ -73,7 +71,7 @@ Status tokenize_command(const Arguments& arguments) {
   } else {
     text = *prompt;
   }
-  SLUICE_ASSIGN(const text::Tokenizer tokenizer, open_tokenizer(common.engine.model_path));
+  SLUICE_ASSIGN(const text::Tokenizer tokenizer, open_tokenizer(common));
   const std::vector<text::Token> tokens = tokenizer.encode(
       text, parse_special ? text::SpecialTokens::kParse : text::SpecialTokens::kText);
   std::string out;
@@ -90,8 +88,7 @@ Status detokenize_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::string> list;
   bool from_stdin = false;
-  std::vector<Flag> flags = model_flags(common);
-  flags.resize(1);
+  std::vector<Flag> flags = source_flags(common);
   flags.push_back(text_flag("--ids", {}, "IDS",
                             "token ids, separated by blanks or commas, or a JSON array", list));
   flags.push_back(switch_flag("--stdin", "read the ids from standard input", from_stdin));
@@ -99,7 +96,7 @@ Status detokenize_command(const Arguments& arguments) {
   if (!go) return {};
   if (list.has_value() == from_stdin)
     return fail(ErrorKind::kUsage, "give the ids with --ids or --stdin");
-  SLUICE_ASSIGN(const text::Tokenizer tokenizer, open_tokenizer(common.engine.model_path));
+  SLUICE_ASSIGN(const text::Tokenizer tokenizer, open_tokenizer(common));
   const std::string text = from_stdin ? standard_input() : *list;
   std::vector<text::Token> tokens;
   for (size_t at = text.find_first_not_of(" \t\r\n,[]"); at != std::string::npos;) {

@@ -12,12 +12,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Beside the program, and where this code is part of a library beside that.
 std::vector<fs::path> folders(const std::string& folder) {
   if (!folder.empty()) return {folder};
+  std::vector<fs::path> out;
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (error) return {};
-  return {program.parent_path(), program.parent_path().parent_path() / "lib" / "sluice"};
+  if (!error) out = {program.parent_path(), program.parent_path().parent_path() / "lib" / "sluice"};
+  Dl_info mine = {};
+  if (dladdr(reinterpret_cast<const void*>(&load_backend), &mine) == 0 || mine.dli_fname == nullptr)
+    return out;
+  const fs::path library = fs::canonical(mine.dli_fname, error);
+  if (error || library == program) return out;
+  const fs::path place = library.parent_path();
+  out.insert(out.end(), {place, place / "sluice", place.parent_path() / "sluice"});
+  return out;
 }
 
 }  // namespace

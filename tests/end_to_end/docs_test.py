@@ -32,7 +32,7 @@ PARTS = {"eval": [["logits"], ["perplexity"]]}
 # What the small models cannot do: more context than they were trained for.
 INSTEAD = {" -c 8192": " -c 2048"}
 # Flags of other programs, and those that a document names since they are not here.
-FOREIGN = {"-hf", "--list-devices", "--user", "--scope", "--gpus", "--version", "--build", "--target", "--preset", "--restart", "--rm"}
+FOREIGN = {"--start-period", "--security-opt", "--list-devices", "--user", "--scope", "--gpus", "--version", "--build", "--target", "--preset", "--restart", "--rm"}
 
 
 def documents():

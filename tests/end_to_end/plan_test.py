@@ -104,7 +104,6 @@ class Plan(unittest.TestCase):
         self.assertIn("-c 99999999: the model was trained for", self.refused(2, "plan", MODEL, "-c", "99999999"))
         self.assertIn("-d 512: the context has 256", self.refused(2, "plan", MODEL, "-c", "256", "-d", "512"))
         self.assertIn("one of --machine", self.refused(2, "plan", MODEL, "--machine", LAPTOP, "--remeasure"))
-        self.assertIn("cannot be planned yet", self.refused(1, "plan", "https://host/model.gguf"))
         self.assertIn("one model", self.refused(2, "plan", MODEL, MODEL))
 
     def test_runs_teach_predictions(self):

@@ -477,8 +477,8 @@ class Life(unittest.TestCase):
             self.assertTrue(answer.read(20))
             start = time.monotonic()
             server.process.send_signal(by)
-            rest = answer.read()  # ends, and properly
-            self.assertIn(b"data: ", rest)
+            rest = answer.read()  # ends, and properly: after a whole event
+            self.assertEqual(rest[-2:], b"\n\n")
             self.assertEqual(server.process.wait(timeout=10), 0)
             self.assertLess(time.monotonic() - start, 5)
             connection.close()

@@ -70,13 +70,15 @@ class Terminal:
         return [re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", frame).replace("\r", "").split("\n") for frame in frames]
 
     def end(self):
-        for _ in range(200):
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.read(0.2)
                 os.close(self.file)
                 return os.waitstatus_to_exitcode(status)
             self.read(0.05)
+            time.sleep(0.02)  # a closed terminal has nothing to wait for
         os.kill(self.pid, signal.SIGKILL)
         raise AssertionError("it does not end")
 
@@ -228,7 +230,7 @@ class Top(unittest.TestCase):
             again = Server("--port", str(server.port))
             try:
                 terminal.text = ""
-                terminal.wait_for(r"Experts 6 x 16(?s:.)*\nq quits")
+                terminal.wait_for(r"Experts 6 x 16(?s:.)*\n\x1b\[Kq quits")
             finally:
                 again.stop()
                 again.errors.close()

@@ -62,6 +62,32 @@ TEST_F(CommonFlagsTest, SpellingsAreUnique) {
   }
 }
 
+TEST_F(CommonFlagsTest, WhereTheModelComesFrom) {
+  EXPECT_FALSE(parse({}).source.given());
+  EXPECT_FALSE(parse({"-m", "a.gguf"}).source.given());
+  const CommonOptions hub =
+      parse({"-hf", "o/m:Q8_0", "-hff", "x.gguf", "-hft", "secret", "--offline"});
+  EXPECT_EQ(hub.source.repository, "o/m:Q8_0");
+  EXPECT_EQ(hub.source.file, "x.gguf");
+  EXPECT_EQ(hub.source.token, "secret");
+  EXPECT_TRUE(hub.source.offline);
+  EXPECT_EQ(parse({"-mu", "https://h/m.gguf"}).source.address, "https://h/m.gguf");
+  for (const char* name : {"-hf", "-hfr", "--hf-repo"})
+    EXPECT_TRUE(parse({name, "o/m"}).source.given()) << name;
+}
+
+TEST_F(CommonFlagsTest, TheLastModelCounts) {
+  const CommonOptions file = parse({"-hf", "o/m", "-mu", "https://h/m.gguf", "-m", "a.gguf"});
+  EXPECT_FALSE(file.source.given());
+  EXPECT_EQ(file.engine.model_path, "a.gguf");
+  set("LLAMA_ARG_MODEL", "b.gguf");
+  const CommonOptions hub = parse({"-hf", "o/m"});
+  EXPECT_TRUE(hub.source.given());
+  EXPECT_EQ(hub.engine.model_path, "");
+  set("LLAMA_ARG_HF_REPO", "o/n");
+  EXPECT_EQ(parse({"-m", "a.gguf"}).engine.model_path, "a.gguf");
+}
+
 TEST_F(CommonFlagsTest, HowExpertsAreRead) {
   using engine::LoadMode;
   EXPECT_EQ(parse({}).engine.reading.mode, LoadMode::kAuto);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 
 #include "../engine/tiny_model.h"
@@ -64,11 +65,13 @@ class TestService {
     auto scheduler = engine::Scheduler::create(*engine_, options);
     if (!scheduler) throw std::runtime_error(scheduler.error().message);
     scheduler_ = std::move(*scheduler);
+    machine_.emplace(*engine_, *scheduler_, "model");
     service_.reset(new server::Service{
         *engine_,
         *scheduler_,
         options_,
         metrics_,
+        *machine_,
         "model",
         {engine_->model().config().vocabulary, engine_->context(), options.slots},
         server::shown_tokens(*engine_),
@@ -93,6 +96,7 @@ class TestService {
   server::ServerOptions options_;
   server::Metrics metrics_;
   std::unique_ptr<engine::Scheduler> scheduler_;
+  std::optional<server::Machine> machine_;
   std::unique_ptr<server::Service> service_;
 };
 
