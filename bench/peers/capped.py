@@ -4,11 +4,14 @@
 
     sudo python3 bench/peers/capped.py -m MODEL.gguf -t 2 --shares 25,50,75,120
 
-For each share of the file's size a control group of that size without swap; first the tests without a warm-up, ours and then
-the peer's (mapped file, no repacked weights, which would be killed). Then ours alone, in its steady state, against the limit
-that the machine sets: the larger of the disk's time (bytes that were read, at the rate that this disk reaches with
-such reads) and the computation's time (the speed without a limit). From 100 % on the steady state is compared with the
-speed without a limit alone. Flags of peers.py that are not listed here have its defaults.
+For each share of the file's size a control group of that size without swap: ours and then the peer's (mapped file, no
+repacked weights, which would be killed), after a warm-up as llama-bench does it, or with --cold without one. Then ours alone
+against the limit that the machine sets: the larger of the disk's time (bytes that were read, at the rate that this disk reaches
+with such reads, measured anew at the start of that very run) and the computation's time (the speed without a limit). From 100 %
+on the speed without a limit is the limit. Flags of peers.py that are not listed here have its defaults.
+
+A virtual machine gets its memory from the host at the first touch, which can be slower than a disk; to measure without that,
+touch all of it once before.
 """
 import argparse
 import json
@@ -30,6 +33,7 @@ def parse_arguments():
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shares", default="25,50,75,120", help="limits in percent of the file's size (25,50,75,120)")
     parser.add_argument("--tests", default="pp512,tg16", help='against the peer, where the file does not fit (pp512,tg16); "": none')
+    parser.add_argument("--cold", action="store_true", help="the tests against the peer without a warm-up")
     parser.add_argument("--steady", default="pp512,tg128", help='ours alone (pp512,tg128); "": none')
     parser.add_argument("--rounds", type=int, default=1, help="of both; medians are shown (1)")
     parser.add_argument("--sluice", type=pathlib.Path, default=peers.ROOT / "build/release/bin/sluice")
@@ -48,6 +52,7 @@ class Study:
         self.bytes = sum(path.stat().st_size for path in peers.model_parts(arguments.model))
         self.ours = [str(arguments.sluice), "bench", "--no-warm-start", "--experts"]
         self.theirs = install.install(arguments.folder) + ["--repack", "0"]
+        self.disks = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "sluice/disks.json"
         self.samples = []
 
     def runner(self, limit, warm):
@@ -59,6 +64,7 @@ class Study:
     def run(self, what, command, test, limit, warm):
         """The result, None when it was killed or failed: the reason is printed."""
         runner = self.runner(limit, warm)
+        self.disks.unlink(missing_ok=True)
         try:
             if not limit:
                 memory_limit.drop_cache(runner.files)
@@ -69,7 +75,8 @@ class Study:
         finally:
             if runner.limit:
                 runner.limit.remove()
-        self.samples.append({"what": what, "test": test, "limit": limit, "warm": warm, "result": result})
+        rate = self.disk_rate() if what == "ours" and result and limit and limit < self.bytes else None
+        self.samples.append({"what": what, "test": test, "limit": limit, "warm": warm, "result": result, "disk_rate": rate})
         rate = f"{result['rate']:.3f} t/s" if result else "ended"
         print(f"{what} {test}, limit {limit / 2**30 if limit else 0:.2f} GiB, {'steady' if warm else 'cold'}: {rate}",
               file=sys.stderr, flush=True)
@@ -81,17 +88,17 @@ class Study:
 
     def disk_rate(self):
         """Bytes per second, as the program measured it for itself with reads of an expert's parts."""
-        remembered = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "sluice/disks.json"
-        if not remembered.is_file():
-            raise peers.Failure(f"{remembered}: the first run under a limit measures the disk, but nothing is there")
-        disks = json.loads(remembered.read_text(encoding="utf-8"))["disks"]
+        if not self.disks.is_file():
+            raise peers.Failure(f"{self.disks}: a run under a limit measures the disk, but nothing is there")
+        disks = json.loads(self.disks.read_text(encoding="utf-8"))["disks"]
         return max(disk["bytes_per_second"] for disk in disks)
 
 
 def against_peer(study, share, limit):
     for test in names(study.arguments.tests):
-        ours, _ = study.rates("ours", study.ours, test, limit, False)
-        theirs, _ = study.rates("peer", study.theirs, test, limit, False)
+        warm = not study.arguments.cold
+        ours, _ = study.rates("ours", study.ours, test, limit, warm)
+        theirs, _ = study.rates("peer", study.theirs, test, limit, warm)
         cell = [f"{statistics.median(rates):.2f}" if rates else "killed" for rates in (ours, theirs)]
         ratio = f"{statistics.median(ours) / statistics.median(theirs):.1f}" if ours and theirs else "-"
         yield f"| {share} % | {test} | {cell[0]} | {cell[1]} | {ratio} |"
@@ -106,7 +113,8 @@ def against_limit(study, share, limit, free):
                 continue
             tokens = result["n_prompt"] + result["n_gen"]
             elapsed = tokens / result["rate"]
-            disk = result["experts_bytes_read"] / study.disk_rate()
+            disk_rate = study.samples[-1]["disk_rate"]
+            disk = result["experts_bytes_read"] / disk_rate if disk_rate else 0
             compute = tokens / free[test]
             yield (f"| {share} % | {test} | {result['rate']:.2f} | {disk:.2f} | {compute:.2f} | {elapsed:.2f} | "
                    f"{max(disk, compute) / elapsed:.2f} |")
@@ -116,9 +124,9 @@ def main():
     arguments = parse_arguments()
     if not arguments.model.is_file():
         raise peers.Failure(f"-m {arguments.model}: no such file")
-    study = Study(arguments)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # nothing of earlier runs helps
+        study = Study(arguments)
         limits = {int(share): int(study.bytes * int(share) / 100) for share in arguments.shares.split(",")}
         peer_rows, limit_rows = [], []
         for share, limit in limits.items():
@@ -130,9 +138,11 @@ def main():
             free[test] = statistics.median(rates)
         for share, limit in limits.items():
             limit_rows += against_limit(study, share, limit, free)
-        disk = f"; disk {study.disk_rate() / 1e9:.2f} GB/s" if min(limits) < 100 else ""
+        rates = [sample["disk_rate"] / 1e9 for sample in study.samples if sample["disk_rate"]]
+        disk = f"; disk {min(rates):.2f} to {max(rates):.2f} GB/s" if rates else ""
         print(f"{arguments.model.name}, {study.bytes / 1e9:.1f} GB{disk}\n")
-    print("| limit | test, cold | Sluice t/s | peer t/s | ratio |\n|---|---|---:|---:|---:|", *peer_rows, sep="\n")
+    kind = "cold" if arguments.cold else "after a warm-up"
+    print(f"| limit | test, {kind} | Sluice t/s | peer t/s | ratio |\n|---|---|---:|---:|---:|", *peer_rows, sep="\n")
     print("\n| limit | test, steady | t/s | disk s | computing s | took s | of the limit |\n|---|---|---:|---:|---:|---:|---:|",
           *limit_rows, sep="\n")
     if arguments.json:
