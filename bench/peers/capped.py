@@ -57,15 +57,15 @@ class Study:
         self.disks = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "sluice/disks.json"
         self.samples = []
 
-    def runner(self, limit, warm):
+    def runner(self, limit, warm, repetitions):
         options = argparse.Namespace(
             model=self.arguments.model, threads=self.arguments.threads, batch_size=2048, ubatch_size=512, cache_type_k="f16",
-            cache_type_v="f16", flash_attn=None, repetitions=2 if warm else 1, no_warmup=not warm, memory=limit)
+            cache_type_v="f16", flash_attn=None, repetitions=repetitions if warm else 1, no_warmup=not warm, memory=limit)
         return peers.Runner(options)
 
     def run(self, what, command, test, limit, warm):
         """The result, None when it was killed or failed: the reason is printed."""
-        runner = self.runner(limit, warm)
+        runner = self.runner(limit, warm, 3 if what == "ours" else 2)  # slots fill more slowly than the page cache
         self.disks.unlink(missing_ok=True)
         try:
             if not limit:
