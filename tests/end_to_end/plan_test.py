@@ -93,6 +93,15 @@ class Plan(unittest.TestCase):
         self.assertIn("processor.threads must be a number", self.refused(1, "plan", MODEL, "--machine", bad))
         self.assertIn("none.json", self.refused(1, "plan", MODEL, "--machine", "none.json"))
 
+    def test_other_prompts(self):
+        plan = json.loads(self.run_sluice("plan", MODEL, "--json", "-ngl", "0", "-p", "700").stdout)
+        self.assertEqual(plan["prompt"]["tokens"], 700)
+        # Between those of the usual lengths, or near them.
+        speeds = [plan["pp512"]["value"], plan["pp2048"]["value"]]
+        self.assertTrue(0.7 * min(speeds) < plan["prompt"]["value"] < 1.4 * max(speeds), plan)
+        self.assertRegex(self.run_sluice("plan", MODEL, "-ngl", "0", "-p", "700").stdout, r"prompts .* \(pp700\)")
+        self.assertIn("-p 512: the context has room for 256", self.refused(2, "plan", MODEL, "-c", "256", "-p", "512"))
+
     def test_what_cannot_fit_says_what_would(self):
         plan = json.loads(self.run_sluice("plan", MODEL, "--json", "--ram", "20M", "-ngl", "0").stdout)
         self.assertFalse(plan["fits"])
