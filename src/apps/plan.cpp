@@ -185,18 +185,6 @@ Result<Where> this_machine(const PlanFlags& o, const gguf::Gguf& file, const pla
   return where;
 }
 
-// What was given without a flag: a file here, an address, or OWNER/REPO[:QUANTISATION] of the hub.
-void take_model(const std::string& model, CommonOptions& options) {
-  std::error_code error;
-  if (model.find("://") != std::string::npos)
-    options.source.address = model;
-  else if (!std::filesystem::exists(model, error) && !model.ends_with(".gguf") &&
-           std::ranges::count(model, '/') == 1)
-    options.source.repository = model;
-  else
-    options.engine.model_path = model;
-}
-
 // What `run` would refuse before it plans anything.
 Status check(const PlanFlags& o, const model::Config& config) {
   const int64_t context = o.common.engine.context > 0 ? o.common.engine.context : config.context;
