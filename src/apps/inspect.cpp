@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // sluice inspect: what a GGUF file holds, without loading it.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -136,7 +137,8 @@ Status inspect_command(const Arguments& arguments) {
           static_cast<uint64_t>((config->layers + config->draft_layers) * config->experts);
       out += fmt::format(
           "experts          {} per layer, {} used, {} each, {} in all ({:.0f} % of the tensors)\n",
-          config->experts, config->experts_used, size_text(totals.expert_bytes / slices),
+          config->experts, config->experts_used,
+          size_text(totals.expert_bytes / std::max<uint64_t>(slices, 1)),
           size_text(totals.expert_bytes),
           100.0 * static_cast<double>(totals.expert_bytes) / static_cast<double>(totals.bytes));
     }

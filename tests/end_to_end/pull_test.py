@@ -177,6 +177,7 @@ class Honest(Case):
 
     def test_headers_are_read_where_they_lie(self):
         self.hub.add("o/tiny", {"tiny-Q4_K_M.gguf": TINY.read_bytes() + bytes(30 * MEGABYTE)})
+        self.assertEqual(self.run_sluice("inspect", "o/tiny")[1], self.run_sluice("inspect", "-hf", "o/tiny")[1])
         code, out, err = self.run_sluice("inspect", "-hf", "o/tiny")
         self.assertEqual(code, 0, err)
         same = self.run_sluice("inspect", "-m", str(TINY))[1]
