@@ -47,6 +47,10 @@ extern std::atomic<bool> interrupted;
 void catch_interrupts();
 
 struct CommonOptions;
+// A model that was given without a flag: a file here, an address, or OWNER/REPO[:QUANTISATION] of
+// the hub.
+void take_model(const std::string& model, CommonOptions& options);
+
 // Makes engine.model_path the model's file: that of -m, or of -hf or -mu, downloaded first where it
 // is not here. kUsage when there is none of them.
 Status find_model(CommonOptions& options);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // sluice inspect: what a GGUF file holds, without loading it.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
 #include "apps/options.h"
 #include "base/log.h"
+#include "base/size_text.h"
 #include "model/config.h"
 
 namespace sluice::apps {
@@ -13,11 +15,6 @@ namespace {
 
 using gguf::Gguf;
 using gguf::Tensor;
-
-std::string size_text(double bytes) {
-  return bytes >= 1024.0 * 1024 * 1024 ? fmt::format("{:.2f} GiB", bytes / (1024.0 * 1024 * 1024))
-                                       : fmt::format("{:.2f} MiB", bytes / (1024.0 * 1024));
-}
 
 std::string one_line(std::string_view text, size_t most) {
   std::string out = nlohmann::json(std::string(text))
@@ -119,10 +116,7 @@ Status inspect_command(const Arguments& arguments) {
   if (!go) return {};
   if (positional.size() > 1)
     return fail(ErrorKind::kUsage, "{}: unexpected argument; one model at a time", positional[1]);
-  if (positional.size() == 1) {
-    const bool address = positional[0].find("://") != std::string::npos;
-    (address ? common.source.address : common.engine.model_path) = positional[0];
-  }
+  if (positional.size() == 1) take_model(positional[0], common);
   SLUICE_ASSIGN(const Gguf file, open_model(common));
 
   const auto config = model::Config::read(file, {});
@@ -131,7 +125,7 @@ Status inspect_command(const Arguments& arguments) {
       "file             {}{}\n", file.files()[0]->name(),
       file.files().size() > 1 ? fmt::format(" and {} more", file.files().size() - 1) : "");
   out += fmt::format("format           GGUF v{}, alignment {}, {}\n", file.version(),
-                     file.alignment(), size_text(static_cast<double>(file.file_bytes())));
+                     file.alignment(), size_text(file.file_bytes()));
   if (config) {
     out += fmt::format("architecture     {}, {} layers, {} wide, {} heads of {}, {} kv heads\n",
                        config->architecture, config->layers, config->dim, config->heads,
@@ -140,30 +134,29 @@ Status inspect_command(const Arguments& arguments) {
                        config->vocabulary);
     if (config->experts > 0) {
       const auto slices =
-          static_cast<double>((config->layers + config->draft_layers) * config->experts);
+          static_cast<uint64_t>((config->layers + config->draft_layers) * config->experts);
       out += fmt::format(
           "experts          {} per layer, {} used, {} each, {} in all ({:.0f} % of the tensors)\n",
           config->experts, config->experts_used,
-          size_text(static_cast<double>(totals.expert_bytes) / slices),
-          size_text(static_cast<double>(totals.expert_bytes)),
+          size_text(totals.expert_bytes / std::max<uint64_t>(slices, 1)),
+          size_text(totals.expert_bytes),
           100.0 * static_cast<double>(totals.expert_bytes) / static_cast<double>(totals.bytes));
     }
     uint64_t expert_part = 0;
     const uint64_t per_token = bytes_per_token(totals, *config, expert_part);
-    out += fmt::format("read per token   {}, of it experts {}\n",
-                       size_text(static_cast<double>(per_token)),
-                       size_text(static_cast<double>(expert_part)));
+    out += fmt::format("read per token   {}, of it experts {}\n", size_text(per_token),
+                       size_text(expert_part));
     out += fmt::format(
         "cache per token  {:.1f} KiB (f16)\n",
         static_cast<double>(config->attention_layers() * config->kv_heads * config->head_dim) * 4 /
             1024);
     if (config->attention_layers() < config->layers)
       out += fmt::format("recurrent state  {} per sequence, in {} layers\n",
-                         size_text(static_cast<double>(config->recurrent_floats()) * 4),
+                         size_text(static_cast<uint64_t>(config->recurrent_floats()) * 4),
                          config->layers - config->attention_layers());
     if (config->draft_layers > 0)
       out += fmt::format("guesses ahead    with a block of {} for multi-token prediction\n",
-                         size_text(static_cast<double>(totals.draft_bytes)));
+                         size_text(totals.draft_bytes));
   } else if (!file.tensors().empty()) {
     out += fmt::format("cannot be run    {}\n", config.error().message);
   }
@@ -173,8 +166,8 @@ Status inspect_command(const Arguments& arguments) {
       totals.parameters >= 1000000000 ? "B" : "M");
   out += fmt::format("\ntypes            {} tensors\n", file.tensors().size());
   for (const auto& [name, total] : totals.types)
-    out += fmt::format("  {:<10} {:>6} tensors {:>14}\n", name, total.first,
-                       size_text(static_cast<double>(total.second)));
+    out +=
+        fmt::format("  {:<10} {:>6} tensors {:>14}\n", name, total.first, size_text(total.second));
   out += fmt::format("\nmetadata         {} keys\n", file.metadata().size());
   for (const auto& [key, value] : file.metadata())
     out += fmt::format("  {:<44} {:<7} {}\n", key, gguf::value_type_name(value.type),

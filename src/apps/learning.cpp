@@ -12,7 +12,8 @@ namespace sluice::apps {
 namespace {
 
 constexpr double kLeastSeconds = 0.2;  // shorter ones say more about the clock
-constexpr double kLeastShare = 0.15;   // of a step: what takes less is not told by it
+constexpr int kUsualPrompt = 512, kUsualAnswer = 128;
+constexpr double kLeastShare = 0.15;  // of a step: what takes less is not told by it
 
 }  // namespace
 
@@ -62,9 +63,18 @@ Learning Learning::of(const engine::Engine& engine) {
   return Learning(std::move(state));
 }
 
-void Learning::measured(int64_t prompt, int64_t generated, int64_t position, int64_t ubatch,
-                        double seconds, double stalled) {
-  if (!state_ || seconds < kLeastSeconds || (prompt > 0) == (generated > 0)) return;
+std::optional<UsualSpeeds> Learning::usual(int64_t ubatch) const {
+  if (!state_) return std::nullopt;
+  const State& s = *state_;
+  const plan::Predictor predictor(s.work, s.machine, s.placement, s.disk, s.corrections,
+                                  {s.engine->options().threads, ubatch});
+  return UsualSpeeds{kUsualPrompt / predictor.prompt(kUsualPrompt, 0).total,
+                     kUsualAnswer / predictor.generation(kUsualAnswer, 0).total};
+}
+
+std::optional<Compared> Learning::measured(int64_t prompt, int64_t generated, int64_t position,
+                                           int64_t ubatch, double seconds, double stalled) {
+  if (!state_ || seconds < kLeastSeconds || (prompt > 0) == (generated > 0)) return std::nullopt;
   State& s = *state_;
   const plan::Predictor predictor(s.work, s.machine, s.placement, s.disk, s.corrections,
                                   {s.engine->options().threads, ubatch});
@@ -83,6 +93,7 @@ void Learning::measured(int64_t prompt, int64_t generated, int64_t position, int
   if (predicted.disk > kLeastShare * predicted.total && stalled > 0)
     s.corrections.of(plan::Kind::kDisk).learn(predicted.disk, stalled);
   s.learned = true;
+  return Compared{tokens / predicted.total, tokens / seconds};
 }
 
 void Learning::remember() {

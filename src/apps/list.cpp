@@ -5,6 +5,7 @@
 #include "apps/commands.h"
 #include "apps/options.h"
 #include "apps/progress.h"
+#include "base/size_text.h"
 #include "hub/cache.h"
 
 namespace sluice::apps {
@@ -18,10 +19,10 @@ Flag switch_flag(const char* name, const char* help, bool& field) {
 }
 
 std::string state_text(const hub::CachedModel& model) {
-  if (model.complete()) return bytes_text(model.bytes);
+  if (model.complete()) return size_text(model.bytes);
   return fmt::format("{:.0f} % of {}",
                      100.0 * static_cast<double>(model.here) / static_cast<double>(model.bytes),
-                     bytes_text(model.bytes));
+                     size_text(model.bytes));
 }
 
 std::string as_json(const std::vector<hub::CachedModel>& models) {
@@ -89,7 +90,7 @@ Status rm_command(const Arguments& arguments) {
       if (!is_meant(model, name)) continue;
       found = true;
       SLUICE_ASSIGN(const uint64_t freed, hub::remove_cached(model));
-      SLUICE_TRY(print_out(fmt::format("{}: deleted, {} free\n", model.name, bytes_text(freed))));
+      SLUICE_TRY(print_out(fmt::format("{}: deleted, {} free\n", model.name, size_text(freed))));
     }
     if (!found)
       return fail(ErrorKind::kNotFound, "{}: is not here: `sluice list` shows what is", name);

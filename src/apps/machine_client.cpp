@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/machine_client.h"
 
-#include <curl/curl.h>
-
 #include <cstdlib>
 #include <optional>
 
 #include "apps/machine_state.h"
+#include "hub/curl_handles.h"
 
 namespace sluice::apps {
 namespace {
@@ -16,22 +15,9 @@ constexpr long kConnectSeconds = 5;
 // The server sends four events a second.
 constexpr long kSilentSeconds = 10;
 
-struct EasyCloser {
-  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-};
-struct MultiCloser {
-  void operator()(CURLM* handle) const { curl_multi_cleanup(handle); }
-};
-struct UrlCloser {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-struct ListCloser {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-
 // "host:port" becomes "http://host:port"; nullopt for what is no address of a web server.
 std::optional<std::string> full_url(const std::string& text) {
-  const std::unique_ptr<CURLU, UrlCloser> url(curl_url());
+  const hub::CurlUrlHandle url(curl_url());
   if (!url || curl_url_set(url.get(), CURLUPART_URL, text.c_str(), CURLU_GUESS_SCHEME) != CURLUE_OK)
     return std::nullopt;
   const auto part = [&](CURLUPart which) {
@@ -55,10 +41,10 @@ std::optional<std::string> full_url(const std::string& text) {
 struct MachineClient::Impl {
   ServerAddress address;
   std::string base;  // its URL in full, without a slash at the end
-  std::unique_ptr<curl_slist, ListCloser> headers;
-  std::unique_ptr<CURLM, MultiCloser> multi;
-  std::unique_ptr<CURL, EasyCloser> stream;  // in `multi`
-  std::string body;                          // of an answer that is no stream, or no success
+  hub::CurlList headers;
+  hub::CurlMultiHandle multi;
+  hub::CurlHandle stream;  // in `multi`
+  std::string body;        // of an answer that is no stream, or no success
   EventLines lines;
   std::vector<std::string> events;
   Status content;  // what is wrong with the stream's
@@ -69,8 +55,8 @@ struct MachineClient::Impl {
     stream.reset();
   }
 
-  Result<std::unique_ptr<CURL, EasyCloser>> request(const std::string& path) {
-    std::unique_ptr<CURL, EasyCloser> handle(curl_easy_init());
+  Result<hub::CurlHandle> request(const std::string& path) {
+    hub::CurlHandle handle(curl_easy_init());
     if (!handle) return fail(ErrorKind::kTooLarge, "no memory for a connection");
     CURL* h = handle.get();
     curl_easy_setopt(h, CURLOPT_URL, (base + path).c_str());

@@ -2,13 +2,17 @@
 // Models that are named and not lying around: fetched before they are used.
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "apps/commands.h"
 #include "apps/options.h"
 #include "apps/progress.h"
 #include "base/log.h"
+#include "hub/model_name.h"
 #include "hub/pull.h"
+#include "hub/url.h"
 
 namespace sluice::apps {
 
@@ -39,6 +43,20 @@ Status need_model(const CommonOptions& options) {
 }
 
 }  // namespace
+
+void take_model(const std::string& model, CommonOptions& options) {
+  options.engine.model_path.clear();
+  options.source.repository.clear();
+  options.source.address.clear();
+  std::error_code error;
+  if (hub::is_address(model))
+    options.source.address = model;
+  else if (!std::filesystem::exists(model, error) && !hub::is_gguf_name(model) &&
+           std::ranges::count(model, '/') == 1)
+    options.source.repository = model;
+  else
+    options.engine.model_path = model;
+}
 
 Status find_model(CommonOptions& options) {
   SLUICE_TRY(need_model(options));

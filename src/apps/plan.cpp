@@ -23,7 +23,7 @@ struct PlanFlags {
   CommonOptions common;
   std::string machine;  // a file instead of this machine
   bool measure_again = false;
-  int64_t depth = 0;
+  int64_t depth = 0, prompt = 0;
   engine::CheckpointOptions checkpoints;  // as of `run`
   bool drafts = true;
   bool json = false;
@@ -56,6 +56,15 @@ std::vector<Flag> plan_flags(PlanFlags& o) {
                    "tokens in the context before (0)",
                    [&o](const std::string& text) -> Status {
                      SLUICE_ASSIGN(o.depth, parse_integer(text, 0, int64_t{1} << 40));
+                     return {};
+                   }});
+  flags.push_back({"--n-prompt",
+                   {"-p"},
+                   "",
+                   "N",
+                   "also predict a prompt of N tokens",
+                   [&o](const std::string& text) -> Status {
+                     SLUICE_ASSIGN(o.prompt, parse_integer(text, 0, int64_t{1} << 40));
                      return {};
                    }});
   flags.push_back({"--ctx-checkpoints",
@@ -111,6 +120,7 @@ plan::Settings settings_of(const PlanFlags& o) {
   s.cache = e.cache;
   s.rope = e.rope;
   s.depth = o.depth;
+  s.prompt = o.prompt;
   s.checkpoints = o.checkpoints;
   s.drafts = o.drafts;
   return s;
@@ -175,18 +185,6 @@ Result<Where> this_machine(const PlanFlags& o, const gguf::Gguf& file, const pla
   return where;
 }
 
-// What was given without a flag: a file here, an address, or OWNER/REPO[:QUANTISATION] of the hub.
-void take_model(const std::string& model, CommonOptions& options) {
-  std::error_code error;
-  if (model.find("://") != std::string::npos)
-    options.source.address = model;
-  else if (!std::filesystem::exists(model, error) && !model.ends_with(".gguf") &&
-           std::ranges::count(model, '/') == 1)
-    options.source.repository = model;
-  else
-    options.engine.model_path = model;
-}
-
 // What `run` would refuse before it plans anything.
 Status check(const PlanFlags& o, const model::Config& config) {
   const int64_t context = o.common.engine.context > 0 ? o.common.engine.context : config.context;
@@ -199,6 +197,9 @@ Status check(const PlanFlags& o, const model::Config& config) {
   if (o.depth >= context)
     return fail(ErrorKind::kUsage, "-d {}: the context has {} positions: use a smaller one",
                 o.depth, context);
+  if (o.prompt > context - o.depth)
+    return fail(ErrorKind::kUsage, "-p {}: the context has room for {}: use a smaller one",
+                o.prompt, context - o.depth);
   if (!o.machine.empty() && o.measure_again)
     return fail(ErrorKind::kUsage, "give one of --machine and --remeasure");
   return {};

@@ -6,6 +6,8 @@
 
 #include <cstdio>
 
+#include "base/size_text.h"
+
 namespace sluice::apps {
 namespace {
 
@@ -28,26 +30,19 @@ size_t terminal_width() {
 
 }  // namespace
 
-std::string bytes_text(uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (bytes >= uint64_t{1} << 30) return fmt::format("{:.2f} GiB", number / (1 << 30));
-  if (bytes >= uint64_t{1} << 20) return fmt::format("{:.1f} MiB", number / (1 << 20));
-  return fmt::format("{:.1f} KiB", number / (1 << 10));
-}
-
 std::string progress_text(const hub::PullProgress& p, double rate) {
   std::string line;
   if (p.count > 1) line += fmt::format("file {} of {}: ", p.number, p.count);
   if (p.total == 0) {
-    line += bytes_text(p.done);
+    line += size_text(p.done);
   } else {
     line += fmt::format("{:3.0f} %, {} of {}",
                         100.0 * static_cast<double>(p.done) / static_cast<double>(p.total),
-                        bytes_text(p.done), bytes_text(p.total));
+                        size_text(p.done), size_text(p.total));
   }
   if (p.checking) return line + ", checking";
   if (rate > 0) {
-    line += fmt::format(", {}/s", bytes_text(static_cast<uint64_t>(rate)));
+    line += fmt::format(", {}/s", size_text(static_cast<uint64_t>(rate)));
     if (p.total > p.done)
       line += fmt::format(", {} left", duration_text(static_cast<double>(p.total - p.done) / rate));
   }

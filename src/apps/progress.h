@@ -34,8 +34,6 @@ class ProgressMeter {
   std::deque<Sample> samples_;  // of the last seconds
 };
 
-// "17.28 GiB", "29.3 MiB".
-std::string bytes_text(uint64_t bytes);
 // The line, without the rate where none is known yet; `rate` in bytes per second.
 std::string progress_text(const hub::PullProgress& progress, double rate);
 

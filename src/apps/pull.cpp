@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/options.h"
 #include "apps/progress.h"
+#include "base/size_text.h"
 
 namespace sluice::apps {
 namespace {
@@ -92,11 +93,11 @@ Status pull_one(const hub::Settings& settings, const hub::PullRequest& request, 
   if (!quiet) {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::string line = fmt::format("{}: {}", pulled->name, bytes_text(pulled->bytes));
+    std::string line = fmt::format("{}: {}", pulled->name, size_text(pulled->bytes));
     if (pulled->fetched == 0)
       line += ", was here";
     else
-      line += fmt::format(", {} fetched in {:.1f} s", bytes_text(pulled->fetched), seconds);
+      line += fmt::format(", {} fetched in {:.1f} s", size_text(pulled->fetched), seconds);
     if (pulled->fetched > 0 || request.verify)
       line += pulled->checked ? ", SHA-256 is right" : ", no SHA-256 to check against";
     if (!pulled->checked && !pulled->sha256.empty()) line += ": " + pulled->sha256;

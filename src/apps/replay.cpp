@@ -6,6 +6,7 @@
 
 #include "apps/commands.h"
 #include "apps/options.h"
+#include "base/size_text.h"
 #include "gguf/gguf.h"
 
 namespace sluice::apps {
@@ -163,15 +164,6 @@ struct Size {
   Pools pools;
   Pools one_pool;  // where pools has several
 };
-
-std::string size_text(uint64_t bytes) {
-  const auto in = [bytes](int shift) {
-    return static_cast<double>(bytes) / static_cast<double>(uint64_t{1} << shift);
-  };
-  if (bytes >= uint64_t{1} << 30) return fmt::format("{:.2f} GiB", in(30));
-  if (bytes >= uint64_t{1} << 20) return fmt::format("{:.2f} MiB", in(20));
-  return fmt::format("{:.1f} KiB", in(10));
-}
 
 std::vector<Size> sizes_of(const ReplayFlags& o, const Trace& trace,
                            const std::vector<uint64_t>& expert_bytes) {

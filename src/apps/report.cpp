@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 
@@ -272,6 +273,7 @@ Status measure(ReportFlags& o, const std::vector<report::Earlier>& earlier) {
   report::StudyOptions options;
   SLUICE_ASSIGN(options.program, own_path());
   options.probe.nvml = nvml ? &*nvml : nullptr;
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) options.visible_gpus = visible;
   options.interrupted = &interrupted;
   options.predict = o.predict;
   options.tell = [](const std::string& text) {

@@ -13,6 +13,7 @@
 #include "apps/build_info.h"
 #include "apps/commands.h"
 #include "apps/options.h"
+#include "apps/served_learning.h"
 #include "base/log.h"
 #include "server/server.h"
 
@@ -363,6 +364,15 @@ Status serve_command(const Arguments& arguments) {
   options.server.sampling = options.common.apply_sampling(engine->default_sampling());
   const BuildInfo build = build_info();
   options.server.build = fmt::format("b{}-{}", build.number, build.commit);
+  const std::unique_ptr<ServedLearning> learning = ServedLearning::of(*engine);
+  if (learning) {
+    const server::Speeds speeds = learning->speeds();
+    spdlog::info("predicted: prompts of 512 tokens at {}, answers at {} tokens/s",
+                 fmt::format("{:.1f}", speeds.prompt.predicted),
+                 fmt::format("{:.1f}", speeds.generation.predicted));
+    options.server.ended = [raw = learning.get()](const auto& outcome) { raw->ended(outcome); };
+    options.server.speeds = [raw = learning.get()] { return raw->speeds(); };
+  }
   raise_descriptor_limit();
   SLUICE_TRY(catch_signals());
   SLUICE_ASSIGN(const std::unique_ptr<server::Server> server,
@@ -376,6 +386,7 @@ Status serve_command(const Arguments& arguments) {
                                    options.server.scheduler.slots, engine->context())));
   wait_for_signal();
   server->stop();
+  if (learning) learning->finish();
   remember_usage(*engine);
   return {};
 }

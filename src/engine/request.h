@@ -54,6 +54,8 @@ struct RequestFigures {
   // those in an accelerator's memory, and the others.
   uint64_t experts_on_device = 0, experts = 0, experts_in_memory = 0, expert_bytes_read = 0;
   double expert_wait_seconds = 0;
+  double prompt_wait_seconds = 0;  // of it, until the first token
+  bool alone = true;               // no other request was in a slot meanwhile
 };
 
 // Text that became certain, and the tokens sampled since the last update.

@@ -234,6 +234,8 @@ void Scheduler::begin(Slot& slot, std::unique_ptr<Job> begun) {
   Job& job = *slot.job;
   job.started = Clock::now();
   job.figures.queue_seconds = seconds(job.started - job.submitted);
+  for (Slot& other : slots_)
+    if (other.job && &other != &slot) other.job->figures.alone = job.figures.alone = false;
   const Request& request = job.answer.request();
   const std::span<const text::Token> tokens = job.answer.tokens();
   slot.used = ++jobs_begun_;
@@ -417,6 +419,7 @@ void Scheduler::sample(Slot& slot, std::span<float> logits) {
     job.first_token = now;
     job.figures.prompt_seconds = seconds(now - job.started);
     job.figures.first_token_seconds = seconds(now - job.submitted);
+    job.figures.prompt_wait_seconds = job.figures.expert_wait_seconds;
   }
   job.figures.generate_seconds = seconds(now - job.first_token);
   {

@@ -31,15 +31,6 @@ tl::unexpected<Error> failed(const std::string& path, const char* what,
   return fail(ErrorKind::kIo, "{}: cannot {}: {}", path, what, error.message());
 }
 
-bool is_commit(std::string_view text) {
-  return text.size() == 40 && std::all_of(text.begin(), text.end(),
-                                          [](unsigned char c) { return std::isxdigit(c) != 0; });
-}
-
-bool is_gguf(const fs::path& path) {
-  return path.extension() == ".gguf" || path.extension() == ".GGUF";
-}
-
 // Every file below `folder`; what cannot be read is left out.
 std::vector<fs::path> files_below(const fs::path& folder) {
   std::vector<fs::path> out;
@@ -83,7 +74,7 @@ void list_repo(const fs::path& folder, const std::string& repo, std::vector<Cach
   std::map<std::string, CachedModel> models;  // by commit and first part
   std::map<std::string, uint64_t> parts;
   for (const fs::path& file : files_below(folder / "snapshots")) {
-    if (!is_gguf(file)) continue;
+    if (!is_gguf_name(file.native())) continue;
     std::error_code error;
     const fs::path target = fs::weakly_canonical(file, error);
     const uint64_t size = error ? 0 : fs::file_size(target, error);
@@ -209,7 +200,7 @@ std::vector<RepoFile> RepoCache::files(const std::string& commit) const {
   for (const fs::path& file : files_below(snapshot)) {
     std::error_code error;
     const uint64_t size = fs::file_size(file, error);
-    if (error || !is_gguf(file)) continue;
+    if (error || !is_gguf_name(file.native())) continue;
     out.push_back({file.lexically_relative(snapshot).string(), size, "", ""});
   }
   return out;
@@ -266,10 +257,11 @@ Result<std::vector<CachedModel>> list_cache(const Settings& settings) {
   }
   if (!settings.downloads.empty()) {
     for (const fs::path& file : files_below(settings.downloads)) {
-      const auto source = is_gguf(file) ? read_source(file.string()) : Result<Source>{};
+      if (!is_gguf_name(file.native())) continue;
+      const auto source = read_source(file.string());
       std::error_code unread;
       const uint64_t size = fs::file_size(file, unread);
-      if (!is_gguf(file) || !source || unread) continue;
+      if (!source || unread) continue;
       CachedModel model;
       model.name = source->url;
       model.path = file.string();

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/size_text.h"
 #include "hub/journal.h"
 #include "hub/ranged_fetch.h"
 #include "hub/remote_file.h"
@@ -46,12 +47,6 @@ std::string folder_of(const std::string& path) {
 
 tl::unexpected<Error> failed(const std::string& path, const char* what) {
   return fail(ErrorKind::kIo, "{}: cannot {}: {}", path, what, std::strerror(errno));
-}
-
-std::string size_text(uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  return bytes >= uint64_t{1} << 30 ? fmt::format("{:.2f} GiB", number / (1 << 30))
-                                    : fmt::format("{:.1f} MiB", number / (1 << 20));
 }
 
 // One download: what its steps share.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub/http.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -11,6 +9,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "hub/curl_handles.h"
 
 namespace sluice::hub {
 namespace {
@@ -86,7 +86,7 @@ int Response::retry_after() const {
 }
 
 struct Connection::State {
-  CURL* curl = nullptr;
+  CurlHandle curl;
   // Of the transfer that runs.
   Response* response = nullptr;
   const Start* start = nullptr;
@@ -98,10 +98,6 @@ struct Connection::State {
   std::string where;
   Status refused;  // why a callback ended the transfer
   char message[CURL_ERROR_SIZE] = "";
-
-  ~State() {
-    if (curl) curl_easy_cleanup(curl);
-  }
 
   static size_t on_header(char* data, size_t, size_t bytes, void* self) {
     State& s = *static_cast<State*>(self);
@@ -127,7 +123,7 @@ struct Connection::State {
   bool begin() {
     started = true;
     long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
     response->status = static_cast<int>(status);
     if (!response->ok()) return true;
     const std::string encoding = lower(response->header("content-encoding"));
@@ -161,8 +157,8 @@ Connection::Connection(HttpOptions options)
     : options_(std::move(options)), state_(std::make_unique<State>()) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  state_->curl = curl_easy_init();
-  CURL* const curl = state_->curl;
+  state_->curl.reset(curl_easy_init());
+  CURL* const curl = state_->curl.get();
   if (!curl) return;  // get() says so
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
@@ -241,10 +237,11 @@ Error transfer_error(CURLcode code, const char* message, const Url& url, int sta
 }
 
 struct HeaderList {
-  curl_slist* list = nullptr;
-  ~HeaderList() { curl_slist_free_all(list); }
+  CurlList list;
   void add(const std::string& line) {
-    if (curl_slist* longer = curl_slist_append(list, line.c_str())) list = longer;
+    // The beginning stays what it was, but for the first line.
+    if (curl_slist* longer = curl_slist_append(list.get(), line.c_str()); longer && !list)
+      list.reset(longer);
   }
 };
 
@@ -272,15 +269,15 @@ Result<Response> Connection::get_once(const Url& url, std::optional<Range> range
   headers.add("Accept: */*");
   headers.add("Accept-Encoding: identity");
   if (has_token_for(url)) headers.add("Authorization: Bearer " + options_.token);
-  curl_easy_setopt(s.curl, CURLOPT_HTTPHEADER, headers.list);
-  curl_easy_setopt(s.curl, CURLOPT_URL, url.text().c_str());
+  curl_easy_setopt(s.curl.get(), CURLOPT_HTTPHEADER, headers.list.get());
+  curl_easy_setopt(s.curl.get(), CURLOPT_URL, url.text().c_str());
   const std::string bytes = range ? fmt::format("{}-{}", range->first, range->last) : "";
-  curl_easy_setopt(s.curl, CURLOPT_RANGE, range ? bytes.c_str() : nullptr);
+  curl_easy_setopt(s.curl.get(), CURLOPT_RANGE, range ? bytes.c_str() : nullptr);
 
-  const CURLcode code = curl_easy_perform(s.curl);
+  const CURLcode code = curl_easy_perform(s.curl.get());
   s.unreachable = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
                   code == CURLE_COULDNT_CONNECT;
-  curl_easy_setopt(s.curl, CURLOPT_HTTPHEADER, nullptr);
+  curl_easy_setopt(s.curl.get(), CURLOPT_HTTPHEADER, nullptr);
   if (!s.refused) return fail(std::move(s.refused.error()));
   if (is_set(options_.cancel) || is_set(stop))
     return fail(ErrorKind::kCancelled, "{}: stopped on request", url.display());

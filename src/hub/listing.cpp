@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub/listing.h"
 
-#include <algorithm>
-#include <cctype>
 #include <nlohmann/json.hpp>
 
 namespace sluice::hub {
@@ -64,10 +62,6 @@ std::string next_page(const std::string& link) {
   return open == std::string::npos ? "" : link.substr(open + 1, close - open - 1);
 }
 
-bool ends_in_gguf(const std::string& path) {
-  return path.ends_with(".gguf") || path.ends_with(".GGUF");
-}
-
 }  // namespace
 
 std::string file_address(const std::string& endpoint, const ModelName& name,
@@ -84,9 +78,7 @@ Result<Listing> list_files(Connection& connection, const std::string& endpoint,
   SLUICE_ASSIGN(const Json model, get_json(connection, about, nullptr));
   Listing listing;
   listing.commit = model.is_object() ? text_at(model, "sha") : "";
-  if (listing.commit.size() != 40 ||
-      !std::all_of(listing.commit.begin(), listing.commit.end(),
-                   [](unsigned char c) { return std::isxdigit(c) != 0; }))
+  if (!is_commit(listing.commit))
     return fail(ErrorKind::kBadFile, "{}: the answer names no commit: check HF_ENDPOINT",
                 about.display());
 
@@ -100,7 +92,7 @@ Result<Listing> list_files(Connection& connection, const std::string& endpoint,
                   page.display());
     for (const Json& entry : entries) {
       if (!entry.is_object() || text_at(entry, "type") != "file") continue;
-      if (!ends_in_gguf(text_at(entry, "path"))) continue;
+      if (!is_gguf_name(text_at(entry, "path"))) continue;
       SLUICE_ASSIGN(RepoFile file, read_entry(entry, page));
       SLUICE_TRY(check_file(file));
       listing.files.push_back(std::move(file));

@@ -49,7 +49,7 @@ struct Group {
 // What no one means who names a model: projectors for images, importance matrices.
 bool is_model(std::string_view path) {
   const std::string name = upper(file_name(path));
-  return name.ends_with(".GGUF") && name.find("MMPROJ") == std::string::npos &&
+  return is_gguf_name(path) && name.find("MMPROJ") == std::string::npos &&
          name.find("IMATRIX") == std::string::npos;
 }
 
@@ -138,6 +138,15 @@ Result<ModelName> ModelName::parse(const std::string& text) {
   return name;
 }
 
+bool is_commit(std::string_view text) {
+  return text.size() == 40 && std::all_of(text.begin(), text.end(),
+                                          [](unsigned char c) { return std::isxdigit(c) != 0; });
+}
+
+bool is_gguf_name(std::string_view path) {
+  return upper(path.substr(path.size() - std::min<size_t>(path.size(), 5))) == ".GGUF";
+}
+
 bool is_revision(std::string_view text) {
   return !text.empty() && text.size() <= 200 && text[0] != '-' && text[0] != '.' &&
          text.find("..") == std::string_view::npos && text.front() != '/' && text.back() != '/' &&
@@ -165,9 +174,8 @@ Status check_file(const RepoFile& file) {
     if (part.empty() || part == "." || part == "..") return bad("that would leave its folder");
     begin = end + 1;
   }
-  const bool is_hex = std::all_of(file.blob.begin(), file.blob.end(),
-                                  [](unsigned char c) { return std::isxdigit(c) != 0; });
-  if (!is_hex || (file.blob.size() != 40 && file.blob.size() != 64) ||
+  // What git calls a file has the form of a commit.
+  if ((!is_commit(file.blob) && !is_sha256(file.blob)) ||
       (!file.sha256.empty() && !is_sha256(file.sha256)))
     return bad("with a hash that is none");
   return {};
@@ -175,7 +183,7 @@ Status check_file(const RepoFile& file) {
 
 std::string quantisation_of(std::string_view path) {
   std::string_view stem = file_name(path);
-  if (upper(stem).ends_with(".GGUF")) stem.remove_suffix(5);
+  if (is_gguf_name(stem)) stem.remove_suffix(5);
   const std::string text = upper(stem);
   std::string found;
   for (size_t begin = 0; begin < text.size();) {

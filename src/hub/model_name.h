@@ -31,6 +31,10 @@ struct RepoFile {
 
 // kBadFile for paths that could leave their folder, and for hashes that are none.
 Status check_file(const RepoFile& file);
+// Forty hexadecimal digits.
+bool is_commit(std::string_view text);
+// A path that ends in .gguf, in any case.
+bool is_gguf_name(std::string_view path);
 // A branch, tag or commit that may stand in a path.
 bool is_revision(std::string_view text);
 

@@ -23,10 +23,6 @@ uint64_t size_of(const std::string& path) {
   return error ? 0 : size;
 }
 
-bool is_address(const std::string& text) {
-  return text.starts_with("http://") || text.starts_with("https://");
-}
-
 // The progress of one file becomes that of all.
 class Progress {
  public:

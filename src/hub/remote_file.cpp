@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "hub/model_name.h"
 #include "hub/sha256.h"
 
 namespace sluice::hub {
@@ -40,7 +41,7 @@ RemoteInfo describe(const Response& response, Url url) {
 
 // A log-in page, a Git LFS pointer, an archive: found out before gigabytes of it.
 Status check_begin(const RemoteInfo& info, const Url& url, const std::string& name) {
-  if (!name.ends_with(".gguf") && !name.ends_with(".GGUF")) return {};
+  if (!is_gguf_name(name)) return {};
   if (info.begin == "GGUF") return {};
   if (info.type.starts_with("text/html") || info.begin.starts_with("<"))
     return fail(ErrorKind::kBadFile,

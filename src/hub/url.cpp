@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub/url.h"
 
-#include <curl/curl.h>
-
 #include <cctype>
-#include <memory>
 #include <optional>
 
+#include "hub/curl_handles.h"
 #include "hub/http.h"
 
 namespace sluice::hub {
 namespace {
-
-struct FreeHandle {
-  void operator()(CURLU* handle) const { curl_url_cleanup(handle); }
-};
-using Handle = std::unique_ptr<CURLU, FreeHandle>;
 
 std::optional<std::string> part(CURLU* handle, CURLUPart which) {
   char* text = nullptr;
@@ -32,6 +25,10 @@ int hex_digit(char c) {
 }
 
 }  // namespace
+
+bool is_address(std::string_view text) {
+  return text.find("://") != std::string_view::npos;
+}
 
 Result<Url> Url::from_handle(void* opaque, const std::string& given) {
   CURLU* const handle = static_cast<CURLU*>(opaque);
@@ -60,7 +57,7 @@ Result<Url> Url::from_handle(void* opaque, const std::string& given) {
 }
 
 Result<Url> Url::parse(const std::string& text) {
-  const Handle handle(curl_url());
+  const CurlUrlHandle handle(curl_url());
   if (!handle) return fail(ErrorKind::kTooLarge, "no memory left");
   if (curl_url_set(handle.get(), CURLUPART_URL, text.c_str(), CURLU_NON_SUPPORT_SCHEME) !=
       CURLUE_OK)
@@ -69,7 +66,7 @@ Result<Url> Url::parse(const std::string& text) {
 }
 
 Result<Url> Url::resolve(const std::string& reference) const {
-  const Handle handle(curl_url());
+  const CurlUrlHandle handle(curl_url());
   if (!handle) return fail(ErrorKind::kTooLarge, "no memory left");
   if (curl_url_set(handle.get(), CURLUPART_URL, text_.c_str(), 0) != CURLUE_OK ||
       curl_url_set(handle.get(), CURLUPART_URL, reference.c_str(), CURLU_NON_SUPPORT_SCHEME) !=

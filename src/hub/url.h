@@ -34,6 +34,9 @@ class Url {
   std::string text_, origin_, path_, host_;
 };
 
+// Meant as an address, of whatever protocol: no name of a model or path.
+bool is_address(std::string_view text);
+
 // Percent-encodes what may not stand in a path; '/' stays.
 std::string escape_path(std::string_view path);
 // The reverse; "" when the escapes are malformed or hide a NUL.

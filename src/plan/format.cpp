@@ -83,8 +83,10 @@ std::string forecast_text(const Forecast& f, const Plan& plan) {
   }
   out += line("a token", token + "; waits for " + bound_text(f.bound));
   out += line("generates", text_of(f.tg128) + " tokens/s (tg128)");
-  out += line("prompts",
-              fmt::format("{} tokens/s (pp512), {} (pp2048)", text_of(f.pp512), text_of(f.pp2048)));
+  std::string prompts =
+      fmt::format("{} tokens/s (pp512), {} (pp2048)", text_of(f.pp512), text_of(f.pp2048));
+  if (f.asked) prompts += fmt::format(", {} (pp{})", text_of(*f.asked), f.prompt);
+  out += line("prompts", prompts);
   out += line("first", fmt::format("token after {} s (30 tokens of prompt), {} s (512)",
                                    text_of(f.first_token_30), text_of(f.first_token_512)));
   return out;
@@ -142,6 +144,10 @@ std::string format_json(const Plan& plan, const machine::Machine& machine) {
     json["tg128"] = json_of(f.tg128);
     json["pp512"] = json_of(f.pp512);
     json["pp2048"] = json_of(f.pp2048);
+    if (f.asked) {
+      json["prompt"] = json_of(*f.asked);
+      json["prompt"]["tokens"] = f.prompt;
+    }
     json["first_token_seconds_30"] = json_of(f.first_token_30);
     json["first_token_seconds_512"] = json_of(f.first_token_512);
   }

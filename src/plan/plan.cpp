@@ -92,6 +92,8 @@ Result<Forecast> Planner::forecast(const machine::Machine& machine, const machin
   f.tg128 = speed(predictor.generation(128, settings.depth), 128, false);
   f.pp512 = speed(predictor.prompt(512, settings.depth), 512, true);
   f.pp2048 = speed(predictor.prompt(2048, settings.depth), 2048, true);
+  f.prompt = settings.prompt;
+  if (f.prompt > 0) f.asked = speed(predictor.prompt(f.prompt, settings.depth), f.prompt, true);
   f.first_token_30 = first_token(30);
   f.first_token_512 = first_token(512);
   return f;

@@ -18,6 +18,7 @@ struct Settings {
   std::string model;    // for messages
   int64_t context = 0;  // 0: what the model can, or a budget leaves room for
   int64_t depth = 0;    // tokens in the context before: speeds are those behind them
+  int64_t prompt = 0;   // also predict a prompt of so many tokens
   int64_t ubatch = 512;
   int threads = 0;      // 0: the machine's
   uint64_t ram = 0;     // 0: what is free, less a margin
@@ -49,6 +50,8 @@ struct Forecast {
   Kind bound = Kind::kDecode;
   Estimate first_token_30, first_token_512;  // seconds
   Estimate pp512, pp2048, tg128;             // tokens per second
+  int64_t prompt = 0;                        // Settings::prompt
+  std::optional<Estimate> asked;             // of such a prompt
 };
 
 // A change and what it is worth.

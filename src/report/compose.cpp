@@ -22,7 +22,8 @@ class Composer {
   Composer(const Report& report, const std::vector<Earlier>& earlier, Language say)
       : report_(report), earlier_(earlier), say_(say) {
     for (const Case& one : report.cases) peaks_.push_back(peaks(one));
-    has_gpu_ = std::any_of(peaks_.begin(), peaks_.end(),
+    has_gpu_ = !report.machine.gpus.empty() ||
+               std::any_of(peaks_.begin(), peaks_.end(),
                            [](const Peaks& p) { return known(p.vram) || known(p.gpu_load); });
   }
 
@@ -92,6 +93,10 @@ class Composer {
     return {text, Tone::kBad};
   }
 
+  std::string of_gpu(const std::string& text) const {
+    return has_gpu_ ? text : say_("no GPU", "无 GPU");
+  }
+
   void results() {
     open("results", say_("Results", "测试结果"));
     Table table;
@@ -102,23 +107,21 @@ class Composer {
                      fmt::format("TPS-PP (pp{})", report_.prompt_tokens),
                      fmt::format("TPS-TG (tg{})", report_.generated_tokens),
                      say_("TPS-TG (question)", "TPS-TG（问答）")};
-    if (has_gpu_) table.columns.push_back(say_("VRAM peak", "显存峰值"));
-    for (const std::string& name : {say_("Memory peak", "内存峰值"),
-                                    say_("Swap peak", "交换区峰值"), say_("CPU load", "CPU 负载")})
+    for (const std::string& name : {say_("VRAM peak", "显存峰值"), say_("Memory peak", "内存峰值"),
+                                    say_("Swap peak", "交换区峰值"), say_("CPU load", "CPU 负载"),
+                                    say_("GPU load", "GPU 负载"), say_("Disk read", "磁盘读取")})
       table.columns.push_back(name);
-    if (has_gpu_) table.columns.push_back(say_("GPU load", "GPU 负载"));
-    table.columns.push_back(say_("Disk read", "磁盘读取"));
     rows(table, [&](const Case& one, const Peaks& p) {
       const Speeds s = one.speeds.value_or(Speeds{});
       const Answer a = one.answer.value_or(Answer{});
       std::vector<Cell> cells = {setting_of(one).name,        outcome(one),
                                  seconds_text(a.first_token), number_text(s.prompt),
                                  number_text(s.generation),   number_text(a.generation_rate)};
-      if (has_gpu_) cells.emplace_back(bytes_text(p.vram));
+      cells.emplace_back(of_gpu(bytes_text(p.vram)));
       cells.emplace_back(bytes_text(p.resident));
       cells.emplace_back(bytes_text(p.swap));
       cells.emplace_back(percent_text(p.cpu_load));
-      if (has_gpu_) cells.emplace_back(percent_text(p.gpu_load));
+      cells.emplace_back(of_gpu(percent_text(p.gpu_load)));
       cells.emplace_back(bytes_text(p.disk_read));
       return cells;
     });
@@ -127,11 +130,12 @@ class Composer {
                        "loaded. TPS: tokens per "
                        "second, PP reading a prompt, TG generating. Loads are means once loaded; "
                        "100 % of CPU is one core. "
-                       "Memory, swap and disk are the process's; VRAM is all of the device's.",
+                       "Memory, swap and disk are the process's; VRAM is all of the device's, the "
+                       "one that -mg names.",
                        "TTFT：模型加载后，从请求到回答首个 token 的时间。TPS：每秒 token 数，PP "
                        "为提示词处理，TG 为生成。"
                        "负载为加载完成后的平均值，CPU 100 % "
-                       "为一个核心。内存、交换区和磁盘为进程用量，显存为整个设备用量。"),
+                       "为一个核心。内存、交换区和磁盘为进程用量，显存为 -mg 所选设备的整体用量。"),
                   true});
   }
 
@@ -164,8 +168,7 @@ class Composer {
             say_("Reading a prompt of {} tokens", "处理 {} 个 token 的提示词",
                  report_.prompt_tokens),
             per_second, [](const Case& one) { return one.speeds ? one.speeds->prompt : kUnknown; },
-            [&](const Prediction& p) { return report_.prompt_tokens == 512 ? p.prompt : kUnknown; },
-            tokens))
+            [&](const Prediction& p) { return prompt_of(p); }, tokens))
       figures.items.emplace_back(std::move(*b));
     if (auto b = bars(
             "first-token", say_("To the first token", "首 token 延迟"), say_("seconds", "秒"),
@@ -176,6 +179,11 @@ class Composer {
     if (figures.items.empty()) return;
     open("speed", say_("Speed", "速度"));
     add(std::move(figures));
+  }
+
+  // Files of earlier versions predict 512 tokens, whatever was measured.
+  double prompt_of(const Prediction& p) const {
+    return p.prompt_tokens == report_.prompt_tokens ? p.prompt : kUnknown;
   }
 
   void predictions() {
@@ -191,8 +199,7 @@ class Composer {
     rows(table, [&](const Case& one, const Peaks& p) {
       const Prediction e = one.predicted.value_or(Prediction{});
       const double generation = generation_of(one);
-      const double prompt =
-          one.speeds && report_.prompt_tokens == 512 ? one.speeds->prompt : kUnknown;
+      const double prompt = one.speeds ? one.speeds->prompt : kUnknown;
       std::string range = number_text(e.generation);
       if (known(e.generation_low))
         range += fmt::format(" ({} – {})", number_text(e.generation_low),
@@ -202,9 +209,9 @@ class Composer {
                                range,
                                number_text(generation),
                                change_text(error_of(e.generation, generation)),
-                               number_text(e.prompt),
+                               number_text(prompt_of(e)),
                                number_text(prompt),
-                               change_text(error_of(e.prompt, prompt)),
+                               change_text(error_of(prompt_of(e), prompt)),
                                bytes_text(e.memory),
                                bytes_text(p.resident),
                                change_text(error_of(e.memory, p.resident))};

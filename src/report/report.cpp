@@ -72,6 +72,10 @@ Peaks peaks(const Case& one) {
   }
   if (busy_seconds > 0) p.cpu_load = 100 * cpu_seconds / busy_seconds;
   if (gpu_count > 0) p.gpu_load = gpu_sum / gpu_count;
+  // Too short to be looked at once loaded: better the load of all of it than none.
+  if (gpu_count == 0)
+    for (const Recording& recording : one.recordings)
+      raise(p.gpu_load, mean(recording.samples, Column::kGpuLoad));
   return p;
 }
 

@@ -94,6 +94,7 @@ struct Recording {
 // By `sluice plan`.
 struct Prediction {
   double first_token = kUnknown;
+  int64_t prompt_tokens = 512;  // that `prompt` is about
   double prompt = kUnknown;
   double generation = kUnknown, generation_low = kUnknown, generation_high = kUnknown;
   double memory = kUnknown, vram = kUnknown;  // bytes

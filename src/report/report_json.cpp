@@ -70,6 +70,7 @@ Json json_of(const Answer& a) {
 
 Json json_of(const Prediction& p) {
   return {{"first_token_s", value_of(p.first_token)},
+          {"prompt_tokens", p.prompt_tokens},
           {"prompt_tokens_per_s", value_of(p.prompt)},
           {"generation_tokens_per_s", value_of(p.generation)},
           {"generation_low", value_of(p.generation_low)},
@@ -319,6 +320,7 @@ Answer answer_from(const Source& s) {
 Prediction prediction_from(const Source& s) {
   Prediction v;
   v.first_token = s.number("first_token_s");
+  if (s.has("prompt_tokens")) v.prompt_tokens = static_cast<int64_t>(s.count("prompt_tokens"));
   v.prompt = s.number("prompt_tokens_per_s");
   v.generation = s.number("generation_tokens_per_s");
   v.generation_low = s.number("generation_low");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -126,7 +127,9 @@ class CaseRunner {
       if (!made) return fail(std::move(made.error()));
       group.emplace(std::move(*made));
     }
-    Recorder recorder(options_.probe, origin_);
+    ProbeOptions probe = options_.probe;
+    probe.gpu = gpu_of(setting_, options_.visible_gpus);
+    Recorder recorder(probe, origin_);
     Command command;
     command.arguments = arguments;
     command.timeout = report_.timeout;
@@ -239,6 +242,27 @@ const SettingFlag* find_setting_flag(const std::string& name) {
   return nullptr;
 }
 
+int gpu_of(const Setting& setting, const std::string& visible) {
+  int64_t device = 0;
+  for (const auto& [name, value] : setting.flags)
+    if (name == "main-gpu") {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), device);
+      if (error != std::errc() || end != value.data() + value.size() || device < 0) return -1;
+    }
+  if (visible.empty()) return device > 1024 ? -1 : static_cast<int>(device);
+  // CUDA counts the devices of its variable, up to the first entry that is none.
+  std::string_view rest = visible;
+  for (;; --device) {
+    const std::string_view entry = rest.substr(0, rest.find(','));
+    int number = -1;
+    const auto [end, error] = std::from_chars(entry.data(), entry.data() + entry.size(), number);
+    if (error != std::errc() || end != entry.data() + entry.size() || number < 0) return -1;
+    if (device == 0) return number;
+    if (entry.size() == rest.size()) return -1;
+    rest.remove_prefix(entry.size() + 1);
+  }
+}
+
 std::string name_of(const Setting& setting) {
   std::string name;
   for (const auto& [flag, value] : setting.flags) {
@@ -321,6 +345,11 @@ Status run_study(const StudyOptions& options, Report& report) {
     if (options.tell) options.tell(text);
   };
   report.complete = false;
+  // Once, and outside of the cases' control groups, whose limits would be measured too.
+  if (options.predict)
+    if (const Status measured = measure_machine(options, report.models); !measured)
+      tell(fmt::format("the machine could not be measured: {} (nothing is predicted)",
+                       measured.error().message));
   const size_t all = report.models.size() * report.settings.size();
   for (size_t model = 0; model < report.models.size(); ++model)
     for (size_t setting = 0; setting < report.settings.size(); ++setting) {
@@ -331,9 +360,11 @@ Status run_study(const StudyOptions& options, Report& report) {
       report.cases.push_back(one);
       tell(fmt::format("case {} of {}: {}, {}", report.cases.size(), all, report.models[model].name,
                        report.settings[setting].name));
-      if (options.predict)
+      if (options.predict) {
         report.cases.back().predicted =
-            ask_plan(options, report.models[model], report.settings[setting]);
+            ask_plan(options, report.models[model], report.settings[setting], report.prompt_tokens);
+        if (!report.cases.back().predicted) tell("sluice plan predicts nothing of it");
+      }
       SLUICE_TRY(run_case(options, report, report.cases.size() - 1));
       for (const Failure& failure : report.cases.back().failures)
         tell(fmt::format("{} failed ({}): {}", failure.stage, cause_name(failure.cause),

@@ -25,12 +25,17 @@ struct SettingFlag {
 const std::vector<SettingFlag>& setting_flags();
 const SettingFlag* find_setting_flag(const std::string& name);  // long or a short form
 
+// Which GPU a setting's -mg chooses, as NVML counts; -1: not known. `visible`: what
+// CUDA_VISIBLE_DEVICES says.
+int gpu_of(const Setting& setting, const std::string& visible);
+
 // "--ram 8G -ngl 0"; "default" where there is nothing.
 std::string name_of(const Setting& setting);
 
 struct StudyOptions {
-  std::string program;  // sluice itself
-  ProbeOptions probe;
+  std::string program;       // sluice itself
+  ProbeOptions probe;        // its GPU is that of each setting
+  std::string visible_gpus;  // of CUDA_VISIBLE_DEVICES
   const std::atomic<bool>* interrupted = nullptr;
   bool predict = true;                           // ask `sluice plan`
   std::function<void(const std::string&)> tell;  // what is going on, in a line

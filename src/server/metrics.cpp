@@ -37,7 +37,8 @@ void Metrics::refused(int status) {
   ++(status < 500 ? client_errors_ : server_errors_);
 }
 
-std::string Metrics::text(const engine::Engine& engine, const engine::Scheduler& scheduler) const {
+std::string Metrics::text(const engine::Engine& engine, const engine::Scheduler& scheduler,
+                          const std::optional<Speeds>& speeds) const {
   const engine::SchedulerStatistics s = scheduler.statistics();
   const residency::CacheStatistics e = engine.model().experts().statistics();
   std::string out;
@@ -91,6 +92,20 @@ std::string Metrics::text(const engine::Engine& engine, const engine::Scheduler&
       "# TYPE sluice_tier_resident_bytes gauge\nsluice_tier_resident_bytes{{tier=\"vram\"}} {}\n"
       "sluice_tier_resident_bytes{{tier=\"ram\"}} {}\n",
       tier ? tier->bytes() : 0, engine.model().experts().bytes());
+  if (speeds) {
+    const auto pair = [&](const char* name, const char* help, double prompt, double generation) {
+      out += fmt::format(
+          "# HELP sluice_{0} {1}\n# TYPE sluice_{0} gauge\nsluice_{0}{{of=\"prompt\"}} {2}\n"
+          "sluice_{0}{{of=\"generation\"}} {3}\n",
+          name, help, prompt, generation);
+    };
+    pair("forecast_tokens_seconds",
+         "Tokens per second that a plan predicts of the request compared last.",
+         speeds->prompt.predicted, speeds->generation.predicted);
+    pair("compared_tokens_seconds",
+         "Tokens per second of that request, which ran alone; 0: none was compared yet.",
+         speeds->prompt.measured, speeds->generation.measured);
+  }
   queue_.write("sluice_queue_seconds", "Time in the queue.", out);
   first_token_.write("sluice_time_to_first_token_seconds", "From the request to its first token.",
                      out);

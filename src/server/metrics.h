@@ -6,10 +6,12 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "server/server.h"
 
 namespace sluice::server {
 
@@ -31,7 +33,8 @@ class Metrics {
  public:
   void record(const engine::RequestFigures& figures);
   void refused(int status);
-  std::string text(const engine::Engine& engine, const engine::Scheduler& scheduler) const;
+  std::string text(const engine::Engine& engine, const engine::Scheduler& scheduler,
+                   const std::optional<Speeds>& speeds) const;
 
  private:
   Histogram queue_{{0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60}};

@@ -70,6 +70,7 @@ engine::Listener Run::listener(size_t n) {
           },
           [self = shared_from_this(), n](const engine::Outcome& outcome) {
             self->service_.metrics.record(outcome.figures);
+            if (const auto& told = self->service_.options.ended) told(outcome);
             self->guarded([&] { self->ended(n, outcome); });
           }};
 }

@@ -3,6 +3,7 @@
 // routes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +13,16 @@
 #include "server/http.h"
 
 namespace sluice::server {
+
+// Tokens per second; 0: not known.
+struct Speed {
+  double predicted = 0;
+  double measured = 0;
+};
+// What a plan says of this machine, and what requests showed.
+struct Speeds {
+  Speed prompt, generation;
+};
 
 struct ServerOptions {
   HttpOptions http;
@@ -28,6 +39,9 @@ struct ServerOptions {
   bool slots = true;
   bool page = true;
   std::string build;  // "b1-abcdef", for system_fingerprint
+  // Told of every request that ended, by the scheduler's thread: hand over, do not compute.
+  std::function<void(const engine::Outcome&)> ended;
+  std::function<Speeds()> speeds;  // from any thread; none: nothing is predicted
 };
 
 class Server {

@@ -26,6 +26,17 @@ std::string template_of(const engine::Engine& engine) {
   return found ? (*found)->source() : std::string();
 }
 
+// null where this machine was never measured.
+Json speeds_of(const ServerOptions& options) {
+  if (!options.speeds) return {};
+  const auto json = [](const Speed& speed) -> Json {
+    return {{"predicted", speed.predicted},
+            {"measured", speed.measured > 0 ? Json(speed.measured) : Json()}};
+  };
+  const Speeds speeds = options.speeds();
+  return {{"prompt", json(speeds.prompt)}, {"generation", json(speeds.generation)}};
+}
+
 }  // namespace
 
 void health(const Call& call) {
@@ -79,6 +90,7 @@ void props(const Call& call) {
                                             {"experts_in_memory", plan.cache},
                                             {"contexts", plan.session},
                                             {"buffers", plan.buffers}}},
+                                          {"tokens_per_second", speeds_of(s.options)},
                                           {"build_info", s.options.build}}));
 }
 
@@ -116,7 +128,9 @@ void metrics(const Call& call) {
                              {}}));
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  response.body = s.metrics.text(s.engine, s.scheduler);
+  response.body =
+      s.metrics.text(s.engine, s.scheduler,
+                     s.options.speeds ? std::optional<Speeds>(s.options.speeds()) : std::nullopt);
   call.exchange->respond(std::move(response));
 }
 

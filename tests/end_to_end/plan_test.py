@@ -5,9 +5,12 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
+import urllib.request
 
 SLUICE = os.environ["SLUICE"]
 ROOT = pathlib.Path(os.environ["SLUICE_ROOT"])
@@ -90,6 +93,15 @@ class Plan(unittest.TestCase):
         self.assertIn("processor.threads must be a number", self.refused(1, "plan", MODEL, "--machine", bad))
         self.assertIn("none.json", self.refused(1, "plan", MODEL, "--machine", "none.json"))
 
+    def test_other_prompts(self):
+        plan = json.loads(self.run_sluice("plan", MODEL, "--json", "-ngl", "0", "-p", "700").stdout)
+        self.assertEqual(plan["prompt"]["tokens"], 700)
+        # Between those of the usual lengths, or near them.
+        speeds = [plan["pp512"]["value"], plan["pp2048"]["value"]]
+        self.assertTrue(0.7 * min(speeds) < plan["prompt"]["value"] < 1.4 * max(speeds), plan)
+        self.assertRegex(self.run_sluice("plan", MODEL, "-ngl", "0", "-p", "700").stdout, r"prompts .* \(pp700\)")
+        self.assertIn("-p 512: the context has room for 256", self.refused(2, "plan", MODEL, "-c", "256", "-p", "512"))
+
     def test_what_cannot_fit_says_what_would(self):
         plan = json.loads(self.run_sluice("plan", MODEL, "--json", "--ram", "20M", "-ngl", "0").stdout)
         self.assertFalse(plan["fits"])
@@ -117,6 +129,66 @@ class Plan(unittest.TestCase):
         (self.cache / "corrections.json").write_text("no")
         plan = self.run_sluice("plan", MODEL, "--json", "-ngl", "0")
         self.assertEqual((plan.returncode, plan.stderr), (0, ""))
+
+
+    def served(self):
+        """One long answer by a server; returns (log, /props, /metrics) and what is remembered after a graceful end."""
+        process = subprocess.Popen([SLUICE, "serve", "-m", MODEL, "--port", "0", "-ngl", "0", "-np", "1", "-lv", "3"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env={**os.environ, "XDG_CACHE_HOME": self.folder.name})
+        try:
+            line = process.stdout.readline()
+            address = re.match(r"listening on (http://\S+),", line)[1]
+
+            def ask(path, body=None):
+                with urllib.request.urlopen(address + path, body and json.dumps(body).encode(), timeout=60) as answer:
+                    return answer.read().decode()
+            ask("/completion", {"prompt": "The Linux kernel", "n_predict": 1900, "ignore_eos": True, "temperature": 0})
+            for _ in range(100):  # compared beside the answers
+                props = json.loads(ask("/props"))
+                speeds = props["tokens_per_second"]
+                if not speeds or speeds["generation"]["measured"]:
+                    break
+                time.sleep(0.05)
+            metrics = ask("/metrics")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 0, log)
+        return log, props, metrics
+
+    def test_servers_teach_predictions(self):
+        corrections = self.cache / "corrections.json"
+        corrections.unlink(missing_ok=True)
+        log, props, metrics = self.served()
+        self.assertRegex(log, r"predicted: prompts of 512 tokens at [\d.]+, answers at [\d.]+ tokens/s")
+        speed = props["tokens_per_second"]["generation"]
+        self.assertGreater(speed["predicted"], 0)
+        self.assertGreater(speed["measured"], 0)
+        self.assertGreater(props["tokens_per_second"]["prompt"]["predicted"], 0)
+        for name, value in (("forecast", speed["predicted"]), ("compared", speed["measured"])):
+            shown = re.search(rf'(?m)^sluice_{name}_tokens_seconds{{of="generation"}} (\S+)$', metrics)
+            self.assertAlmostEqual(float(shown[1]) / value, 1, places=4)
+        learned = json.loads(corrections.read_text())["kinds"]["cpu decode"]
+        self.assertEqual(learned["count"], 1)
+        self.assertTrue(0.25 <= learned["factor"] <= 4)
+        # What one server learned, the next adds to.
+        self.served()
+        self.assertEqual(json.loads(corrections.read_text())["kinds"]["cpu decode"]["count"], 2)
+
+    def test_a_server_on_a_machine_that_was_never_measured(self):
+        machine = self.cache / "machine.json"
+        hidden = machine.rename(self.cache / "hidden.json")
+        corrections = self.cache / "corrections.json"
+        before = corrections.read_bytes() if corrections.exists() else None
+        try:
+            log, props, metrics = self.served()
+        finally:
+            hidden.rename(machine)
+        self.assertNotIn("predicted:", log)
+        self.assertIsNone(props["tokens_per_second"])
+        self.assertNotIn("forecast", metrics)
+        self.assertEqual(corrections.read_bytes() if corrections.exists() else None, before)
 
 
 class Doctor(unittest.TestCase):

@@ -42,6 +42,18 @@ class LyingCase(Case):
             return False
         (server or self.store).lie = answer
 
+    def begin_piece(self, handler):
+        """The head of a right answer, and the bytes that should follow; None where the file's beginning is asked for."""
+        first, last = handler.range(len(self.data))
+        if last == 3:
+            return None
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
+        handler.send_header("Content-Length", str(last - first + 1))
+        handler.send_header("ETag", handler.server.etag)
+        handler.end_headers()
+        return self.data[first:last + 1]
+
     def assert_pulled(self, *arguments):
         path, err = self.pull(*(arguments or ("o/m",)))
         self.assertEqual(path.read_bytes(), self.data)
@@ -171,15 +183,10 @@ class Files(LyingCase):
 class Connections(LyingCase):
     def test_resets_in_the_middle_are_gone_on_from(self):
         def lie(handler):
-            first, last = handler.range(len(self.data))
-            if last == 3:
+            piece = self.begin_piece(handler)
+            if piece is None:
                 return False
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
-            handler.send_header("ETag", handler.server.etag)
-            handler.send_header("Content-Length", str(last - first + 1))
-            handler.end_headers()
-            handler.wfile.write(self.data[first:first + (last - first + 1) // 2])
+            handler.wfile.write(piece[:len(piece) // 2])
             handler.wfile.flush()
             handler.reset()
             return True
@@ -193,14 +200,8 @@ class Connections(LyingCase):
 
     def test_a_stall_is_given_up(self):
         def lie(handler):
-            first, last = handler.range(len(self.data))
-            if last == 3:
+            if self.begin_piece(handler) is None:
                 return False
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
-            handler.send_header("Content-Length", str(last - first + 1))
-            handler.send_header("ETag", handler.server.etag)
-            handler.end_headers()
             self.stop.wait(60)
             return True
         self.stop = threading.Event()

@@ -183,6 +183,7 @@ class Honest(Case):
         self.assertEqual(out.splitlines()[2:], same.splitlines()[2:])
         self.assertEqual(len(self.store.requests), 2)
         self.assertFalse(self.repo_folder("o/tiny").exists())
+        self.assertEqual(self.run_sluice("inspect", "o/tiny")[1], out)
         ids = self.run_sluice("tokenize", "-hf", "o/tiny", "-p", "Hello", "--ids")[1]
         self.assertEqual(ids, self.run_sluice("tokenize", "-m", str(TINY), "-p", "Hello", "--ids")[1])
         self.assertTrue(ids)

@@ -156,7 +156,16 @@ class Report(unittest.TestCase):
         row = next(row for row in page.rows if row[:2] == ["--ram 300M -ngl 0", "ok"])
         speed = data["cases"][0]["bench"]["generation_tokens_per_s"]
         self.assertAlmostEqual(float(row[4]), speed, delta=0.01 * speed + 0.01)
+        self.assertEqual((row[6], row[10]), ("no GPU", "no GPU"))
         self.assertIn("未来人工智能", data["question"])
+        # What was predicted stands beside it; the machine was measured where it was not yet.
+        predicted = data["cases"][0]["predicted"]
+        self.assertEqual(predicted["prompt_tokens"], 32)
+        self.assertGreater(predicted["prompt_tokens_per_s"], 0)
+        self.assertGreater(predicted["generation_tokens_per_s"], 0)
+        row = next(row for row in page.rows if row[:1] == ["--ram 300M -ngl 0"] and "(" in row[1])
+        self.assertAlmostEqual(float(row[4]) / predicted["prompt_tokens_per_s"], 1, delta=0.01)
+        self.assertRegex(row[3] + row[6], r"^[+-]\d+ %[+-]\d+ %$")
 
         # The same numbers in Chinese, and compared with themselves.
         code, out, err = run("--from", self.out, "--lang", "zh", "--compare", self.out, "-o", self.folder / "zh")
@@ -230,6 +239,13 @@ class Report(unittest.TestCase):
         row = next(row for row in page.rows if row[1:2] == ["ok"])
         self.assertEqual(row[header.index("VRAM peak")], "3.71 GiB")
         self.assertEqual(row[header.index("GPU load")], "73 %")
+        # The one that -mg names.
+        code, _, err = run("-m", TINY, "-o", self.folder / "second", *QUICK, "-mg", "1", env={"LD_LIBRARY_PATH": str(self.folder)})
+        self.assertEqual(code, 0, err)
+        data, page = self.read(self.folder / "second")
+        self.assertEqual(data["cases"][0]["peaks"]["vram_bytes"], 4096 << 20)
+        row = next(row for row in page.rows if row[1:2] == ["ok"])
+        self.assertEqual(row[header.index("VRAM peak")], "4.00 GiB")
 
     def test_errors_are_one_line_before_anything_is_measured(self):
         (self.folder / "file").write_text("x")

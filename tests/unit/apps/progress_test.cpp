@@ -16,13 +16,6 @@ hub::PullProgress progress(uint64_t done, uint64_t total) {
   return out;
 }
 
-TEST(ProgressTest, Sizes) {
-  EXPECT_EQ(bytes_text(0), "0.0 KiB");
-  EXPECT_EQ(bytes_text(1536), "1.5 KiB");
-  EXPECT_EQ(bytes_text(kGiB - 1), "1024.0 MiB");
-  EXPECT_EQ(bytes_text(kGiB * 69 / 4), "17.25 GiB");
-}
-
 TEST(ProgressTest, PercentRateAndTimeLeft) {
   EXPECT_EQ(progress_text(progress(kGiB, 4 * kGiB), 0), " 25 %, 1.00 GiB of 4.00 GiB");
   EXPECT_EQ(progress_text(progress(kGiB, 4 * kGiB), 100 << 20),

@@ -140,6 +140,7 @@ TEST_P(SchedulerTest, ABatchGivesWhatSinglesGive) {
     SCOPED_TRACE(n);
     const Got& got = together[n].get();
     EXPECT_EQ(got.outcome.figures.generated_tokens, 20);
+    EXPECT_TRUE(alone[n].outcome.figures.alone);
     expect_same(got, alone[n]);
   }
   // They did share forward passes.
@@ -345,6 +346,27 @@ TEST(SchedulerLimits, AFullQueueRefuses) {
   for (Collector& collector : waiting)
     EXPECT_EQ(collector.get().outcome.figures.generated_tokens, 1);
   EXPECT_EQ(first.get().outcome.figures.generated_tokens, 4);
+}
+
+// Whoever was in a slot meanwhile knows it, whichever came first.
+TEST(SchedulerLimits, RequestsKnowWhetherTheyWereAlone) {
+  TinyEngine engine(test::tiny_model());
+  const auto scheduler = make(*engine, with_slots(2));
+  EXPECT_TRUE(run(*scheduler, greedy(random_tokens(20, 1), 4)).outcome.figures.alone);
+  std::promise<void> go, runs;
+  auto gone = go.get_future().share();
+  bool told = false;
+  Collector first, second;
+  ASSERT_TRUE(scheduler->submit(greedy({1}, 8), first.listener([&](const Update&) {
+    if (!std::exchange(told, true)) runs.set_value();
+    gone.wait();
+  })));
+  runs.get_future().wait();
+  submit(*scheduler, greedy({2}, 1), second);
+  go.set_value();
+  EXPECT_FALSE(second.get().outcome.figures.alone);
+  EXPECT_FALSE(first.get().outcome.figures.alone);
+  EXPECT_TRUE(run(*scheduler, greedy({3}, 2)).outcome.figures.alone);
 }
 
 TEST(SchedulerLimits, OwnersTakeTurns) {

@@ -102,6 +102,14 @@ TEST(ModelNameTest, ListedFilesThatWouldLeaveTheirFolder) {
 }
 
 TEST(ModelNameTest, Revisions) {
+  EXPECT_TRUE(is_commit(std::string(40, 'a')));
+  for (const std::string& bad :
+       {std::string(39, 'a'), std::string(41, 'a'), std::string(40, 'g'), std::string()})
+    EXPECT_FALSE(is_commit(bad)) << bad;
+  for (const char* good : {"m.gguf", "a/M.GGUF", "a.b.Gguf"})
+    EXPECT_TRUE(is_gguf_name(good)) << good;
+  for (const char* bad : {"", "gguf", "m.gguf/", "m.gguf.part", "mgguf"})
+    EXPECT_FALSE(is_gguf_name(bad)) << bad;
   for (const char* good : {"main", "v1.0", "refs/pr/1"}) EXPECT_TRUE(is_revision(good)) << good;
   for (const char* bad : {"", "../x", "a/../b", "/a", "a/", "-x", "a b", "a//b", ".git", "a\\b"})
     EXPECT_FALSE(is_revision(bad)) << bad;

@@ -157,8 +157,8 @@ TEST(Compose, ResultsHaveARowForEveryCase) {
     EXPECT_EQ(results->rows[1].cells[1].tone, Tone::kGood);
     EXPECT_EQ(results->rows[4].cells[1].tone, Tone::kBad);
     EXPECT_EQ(results->rows[4].cells[4].text, "–");
-    for (const std::string& column : results->columns)
-      EXPECT_THAT(column, Not(HasSubstr("VRAM"))) << "there is no GPU";
+    for (const size_t column : {6, 10})
+      EXPECT_EQ(results->rows[1].cells[column].text, say("no GPU", "无 GPU"));
   }
 }
 
@@ -174,6 +174,24 @@ TEST(Compose, ColumnsOfAGpuWhereThereIsOne) {
   EXPECT_EQ(results->rows[1].cells[6].text, "5.00 GiB");
   EXPECT_EQ(results->rows[2].cells[6].text, "–");
   EXPECT_THAT(conclude(r, {}, kEnglish), Contains(HasSubstr("the GPU's to 5.00 GiB")));
+}
+
+// Speeds of other prompts than the measured ones are no predictions of these.
+TEST(Compose, PredictedAndMeasuredStandSideBySide) {
+  Report r = example();
+  const auto cells = [&] {
+    return table_of(compose(r, {}, kEnglish), "prediction")->rows[1].cells;
+  };
+  const double predicted = r.cases[0].predicted->prompt, measured = r.cases[0].speeds->prompt;
+  ASSERT_EQ(r.prompt_tokens, 512);
+  EXPECT_EQ(cells()[2].text, number_text(r.cases[0].speeds->generation));
+  EXPECT_EQ(cells()[4].text, number_text(predicted));
+  EXPECT_EQ(cells()[5].text, number_text(measured));
+  r.prompt_tokens = 64;
+  EXPECT_EQ(cells()[4].text, "–");
+  EXPECT_EQ(cells()[5].text, number_text(measured));
+  r.cases[0].predicted->prompt_tokens = 64;
+  EXPECT_EQ(cells()[4].text, number_text(predicted));
 }
 
 TEST(Compose, SectionsFollowWhatThereIs) {

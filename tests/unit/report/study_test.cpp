@@ -5,8 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "../temp_folder.h"
 #include "report/prediction.h"
@@ -226,6 +230,122 @@ TEST(Study, PredictionsOfPlan) {
   EXPECT_FALSE(known(parse_prediction(R"({"fits": true, "tg128": 3})")->generation));
   for (const char* bad : {"", "sluice: unknown command", "[]", "{}", R"({"fits": "yes"})"})
     EXPECT_FALSE(parse_prediction(bad)) << bad;
+}
+
+TEST(Study, PredictionsOfThePromptThatIsMeasured) {
+  const auto p = parse_prediction(
+      R"({"fits": true, "pp512": {"value": 200}, "prompt": {"tokens": 4096, "value": 150}})");
+  ASSERT_TRUE(p);
+  EXPECT_EQ(p->prompt_tokens, 4096);
+  EXPECT_EQ(p->prompt, 150);
+  EXPECT_EQ(parse_prediction(R"({"fits": true, "pp512": {"value": 200}})")->prompt_tokens, 512);
+}
+
+// Answers `plan` too: once to measure the machine, and before each case.
+struct PlanningProgram : FakeProgram {
+  std::string plan =
+      R"({"fits": true, "tg128": {"value": 44}, "pp512": {"value": 200},
+          "prompt": {"tokens": 64, "value": 180}})";
+  std::vector<std::vector<std::string>> plans;
+  std::vector<std::string> told;
+  std::string refuses = "nothing";  // plans with this argument
+
+  StudyOptions options() {
+    StudyOptions o = FakeProgram::options();
+    o.predict = true;
+    o.tell = [this](const std::string& text) { told.push_back(text); };
+    o.run = [this, others = o.run](const Command& command) -> Result<Outcome> {
+      if (command.arguments[1] != "plan") return others(command);
+      plans.push_back(command.arguments);
+      Outcome outcome;
+      const auto& a = command.arguments;
+      if (std::find(a.begin(), a.end(), refuses) == a.end()) {
+        outcome.exit_code = 0;
+        outcome.output = plan;
+      } else {
+        outcome.exit_code = 2;
+        outcome.errors = {{0, "sluice plan: no"}};
+      }
+      return outcome;
+    };
+    return o;
+  }
+};
+
+TEST(Study, EveryCaseHasItsPrediction) {
+  PlanningProgram program;
+  Report report = small_study();
+  report.prompt_tokens = 64;
+  report.settings.push_back({"other", {{"load-mode", "dio"}, {"isa", "avx2"}}, 0});
+  ASSERT_TRUE(run_study(program.options(), report));
+  ASSERT_EQ(report.cases.size(), 2u);
+  for (const Case& one : report.cases) {
+    ASSERT_TRUE(one.predicted);
+    EXPECT_EQ(one.predicted->generation, 44);
+    EXPECT_EQ(one.predicted->prompt, 180);
+    EXPECT_EQ(one.predicted->prompt_tokens, 64);
+  }
+  ASSERT_EQ(program.plans.size(), 3u) << "the first one measures the machine";
+  EXPECT_THAT(program.plans[0], ElementsAre("/bin/sluice", "plan", "/m/a.gguf", "--json"));
+  EXPECT_THAT(program.plans[1], ElementsAre("/bin/sluice", "plan", "/m/a.gguf", "--json", "-p",
+                                            "64", "-ngl", "all", "-c", "4096"));
+  EXPECT_THAT(program.plans[2],
+              ElementsAre("/bin/sluice", "plan", "/m/a.gguf", "--json", "-p", "64", "-lm", "dio"));
+
+  // A prompt that the context has no room for: the rest is told.
+  PlanningProgram strict;
+  strict.refuses = "-p";
+  strict.plan = R"({"fits": true, "tg128": {"value": 44}, "pp512": {"value": 200}})";
+  report = small_study();
+  report.prompt_tokens = 64;
+  ASSERT_TRUE(run_study(strict.options(), report));
+  ASSERT_TRUE(report.cases[0].predicted);
+  EXPECT_EQ(report.cases[0].predicted->generation, 44);
+  EXPECT_EQ(report.cases[0].predicted->prompt_tokens, 512);
+}
+
+TEST(Study, WhyNothingIsPredictedIsTold) {
+  PlanningProgram program;
+  program.refuses = "plan";
+  Report report = small_study();
+  ASSERT_TRUE(run_study(program.options(), report));
+  EXPECT_FALSE(report.cases[0].predicted);
+  EXPECT_TRUE(report.cases[0].speeds) << "it is measured all the same";
+  EXPECT_THAT(program.told, Contains(HasSubstr("could not be measured: sluice plan: no")));
+  EXPECT_THAT(program.told, Contains(HasSubstr("predicts nothing")));
+}
+
+TEST(Study, WhichGpuASettingIsAbout) {
+  const Setting plain, second{"", {{"main-gpu", "1"}}, 0}, wrong{"", {{"main-gpu", "x"}}, 0};
+  EXPECT_EQ(gpu_of(plain, ""), 0);
+  EXPECT_EQ(gpu_of(second, ""), 1);
+  EXPECT_EQ(gpu_of(wrong, ""), -1);
+  EXPECT_EQ(gpu_of(plain, "3,1"), 3);
+  EXPECT_EQ(gpu_of(second, "3,1"), 1);
+  EXPECT_EQ(gpu_of(second, "3"), -1);
+  EXPECT_EQ(gpu_of(plain, "GPU-1b2c"), -1) << "names are not known to NVML's numbers";
+  EXPECT_EQ(gpu_of(plain, "-1"), -1);
+}
+
+TEST(Study, TheSettingsGpuIsWatched) {
+  const Result<Nvml> nvml = Nvml::load(SLUICE_FAKE_NVML);
+  ASSERT_TRUE(nvml) << nvml.error().message;
+  FakeProgram program;
+  Report report = small_study();
+  report.settings = {{"first", {}, 0}, {"second", {{"main-gpu", "1"}}, 0}};
+  StudyOptions options = program.options();
+  options.probe.nvml = &*nvml;
+  options.run = [run = options.run](const Command& command) {
+    command.started(getpid());  // long enough for a look
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    return run(command);
+  };
+  ASSERT_TRUE(run_study(options, report));
+  const Peaks first = peaks(report.cases[0]), second = peaks(report.cases[1]);
+  EXPECT_EQ(first.vram, 3796.0 * (1 << 20));
+  EXPECT_EQ(first.gpu_load, 73) << "also where the case is shorter than the time between looks";
+  EXPECT_EQ(second.vram, 4096.0 * (1 << 20));
+  EXPECT_FALSE(known(second.gpu_load)) << "the second device does not tell";
 }
 
 TEST(Study, NamesOfSettings) {

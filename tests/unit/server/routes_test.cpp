@@ -185,6 +185,33 @@ TEST_F(RoutesTest, MetricsSlotsAndProperties) {
   EXPECT_EQ(json(ask("GET", "/v1/models"))["data"][0]["meta"]["n_ctx"], 128);
 }
 
+TEST_F(RoutesTest, SpeedsAreShownBesideWhatWasPredicted) {
+  start();
+  EXPECT_TRUE(json(ask("GET", "/props"))["tokens_per_second"].is_null());
+  EXPECT_THAT(ask("GET", "/metrics"), Not(HasSubstr("forecast")));
+  std::mutex mutex;
+  std::vector<engine::RequestFigures> told;
+  ServerOptions options;
+  options.ended = [&](const engine::Outcome& outcome) {
+    const std::lock_guard lock(mutex);
+    told.push_back(outcome.figures);
+  };
+  options.speeds = [] { return Speeds{{200, 0}, {12.5, 10}}; };
+  start(options);
+  const Json speeds = json(ask("GET", "/props"))["tokens_per_second"];
+  EXPECT_EQ(speeds["prompt"], Json({{"predicted", 200.0}, {"measured", nullptr}}));
+  EXPECT_EQ(speeds["generation"], Json({{"predicted", 12.5}, {"measured", 10.0}}));
+  const std::string metrics = ask("GET", "/metrics");
+  EXPECT_THAT(metrics, HasSubstr("sluice_forecast_tokens_seconds{of=\"generation\"} 12.5\n"));
+  EXPECT_THAT(metrics, HasSubstr("sluice_compared_tokens_seconds{of=\"generation\"} 10\n"));
+  ask("POST", "/completion", R"({"prompt": "T"})");
+  server_->stop();
+  const std::lock_guard lock(mutex);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].generated_tokens, 12);
+  EXPECT_TRUE(told[0].alone);
+}
+
 TEST_F(RoutesTest, StoppingEndsStreams) {
   start();
   RawClient client(server_->port());
