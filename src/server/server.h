@@ -27,7 +27,8 @@ struct ServerOptions {
   bool metrics = true;
   bool slots = true;
   bool page = true;
-  std::string build;  // "b1-abcdef", for system_fingerprint
+  std::string slot_folder;  // where slots are saved; empty: nowhere
+  std::string build;        // "b1-abcdef", for system_fingerprint
 };
 
 class Server {
