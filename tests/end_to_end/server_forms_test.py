@@ -138,7 +138,7 @@ class Forms(Shared):
         for n in range(5):
             # Nothing that was kept of the one before is to help.
             if "grammar" in body:
-                body = {"grammar": body["grammar"] + f"\n# {n}"}
+                body = {"grammar": body["grammar"] + f"\n# {time.monotonic()}"}
             else:
                 body = {"json_schema": {**body["json_schema"], "title": f"{time.monotonic()}"}}
             start = time.monotonic()
