@@ -68,10 +68,11 @@ class Loaded {
   }
 
   Result<engine::Bench*> prepare(const BenchCase& one) {
-    const std::vector<std::string> model = {one.value("model_filename"), one.value("isa"),
-                                            one.value("n_threads"),      one.value("n_gpu_layers"),
-                                            one.value("n_cpu_moe"),      one.value("main_gpu"),
-                                            one.value("load_mode")};
+    const std::vector<std::string> model = {
+        one.value("model_filename"), one.value("isa"),
+        one.value("n_threads"),      one.value("n_gpu_layers"),
+        one.value("n_cpu_moe"),      one.value("main_gpu"),
+        one.value("load_mode"),      one.value("tensor_buft_overrides")};
     if (model != model_) {
       bench_.reset();
       finish();
@@ -84,6 +85,11 @@ class Loaded {
       options_.cpu_moe_layers = static_cast<int>(one.integer("n_cpu_moe"));
       options_.device = static_cast<int>(one.integer("main_gpu"));
       SLUICE_ASSIGN(options_.reading.mode, parse_load_mode(one.value("load_mode")));
+      options_.overrides.clear();
+      if (std::string text = one.value("tensor_buft_overrides"); text != "none") {
+        std::replace(text.begin(), text.end(), ';', ',');
+        SLUICE_TRY(engine::parse_overrides(text, options_.overrides));
+      }
       const auto start = std::chrono::steady_clock::now();
       SLUICE_ASSIGN(engine_, engine::Engine::load(options_));
       SLUICE_TRY(engine_->wait_until_loaded());

@@ -153,10 +153,10 @@ Values tensor_split(const std::string& text) {
 
 Values tensor_overrides(const std::string& text) {
   std::vector<std::string> values;
+  std::vector<engine::TensorOverride> unused;
   for (const std::string& group : split(text)) {
     for (const std::string& part : split(group, ";"))
-      if (!group.empty() && part.find('=') == std::string::npos)
-        return fail(ErrorKind::kUsage, "\"{}\" must be PATTERN=BUFFER", part);
+      if (!group.empty()) SLUICE_TRY(engine::parse_overrides(part, unused));
     values.push_back(group.empty() ? "none" : group);
   }
   return values;
@@ -219,7 +219,7 @@ std::vector<BenchParameter> make_parameters() {
        "--override-tensor",
        {"-ot"},
        "PATTERN=BUFFER;...",
-       "no effect",
+       "keep experts whose tensors match in CPU, or for good in CUDA0",
        "none",
        tensor_overrides});
   add({"no_host", "--no-host", {}, "0|1", "no effect", "0", booleans});

@@ -203,6 +203,14 @@ std::vector<Flag> model_flags(CommonOptions& o) {
          e.cpu_moe_layers = text == "true" ? std::numeric_limits<int>::max() : 0;
          return {};
        }},
+      {"--override-tensor",
+       {"-ot"},
+       "OVERRIDE_TENSOR",
+       "PATTERN=BUFFER,...",
+       "keep experts whose tensors match in CPU, or for good in CUDA0; before -ncmoe",
+       [&e](const std::string& text) -> Status {
+         return engine::parse_overrides(text, e.overrides);
+       }},
       {"--load-mode",
        {"-lm"},
        "LOAD_MODE",

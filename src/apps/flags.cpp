@@ -20,9 +20,7 @@ namespace {
 
 // Flags of llama.cpp that do not change anything here. The second member: how many values follow.
 const std::map<std::string, int>& ignored_flags() {
-  static const std::map<std::string, int> flags = {{"-ot", 1},
-                                                   {"--override-tensor", 1},
-                                                   {"-sm", 1},
+  static const std::map<std::string, int> flags = {{"-sm", 1},
                                                    {"--split-mode", 1},
                                                    {"-ts", 1},
                                                    {"--tensor-split", 1},

@@ -117,6 +117,8 @@ plan::Settings settings_of(const PlanFlags& o) {
   s.gpu_layers = e.gpu_layers;
   s.vram = e.vram_bytes;
   s.cpu_moe_layers = e.cpu_moe_layers;
+  s.device = e.device;
+  s.overrides = e.overrides;
   s.cache = e.cache;
   s.rope = e.rope;
   s.depth = o.depth;

@@ -45,7 +45,9 @@ Result<DevicePlan> plan_device(const std::string& path, const gguf::Gguf& file,
   for (const residency::LayerExperts& layer : experts.layers)
     expert_bytes = std::max(expert_bytes, layer.expert_bytes());
   plan.buffers = device_buffers(config, request.ubatch, expert_bytes, plan.sessions);
-  const uint64_t needed = plan.total();
+  plan.places = request.places;
+  plan.pinned = residency::DeviceTier::pinned_bytes(experts, request.places);
+  const uint64_t needed = plan.total() + plan.pinned;
   if (needed > budget) {
     std::string remedy = fmt::format("--vram {:.1f}G", gibibytes(needed) + 0.05);
     int64_t smaller = context;
@@ -53,13 +55,16 @@ Result<DevicePlan> plan_device(const std::string& path, const gguf::Gguf& file,
     if (smaller < context && needed - plan.session + session_of(smaller) <= budget)
       remedy += fmt::format(" or -c {}", smaller);
     return fail(ErrorKind::kTooLarge,
-                "{}: {:.2f} GiB of VRAM are too little: weights {:.2f}, context of {} {:.2f}, "
+                "{}: {:.2f} GiB of VRAM are too little: weights {:.2f}, {}context of {} {:.2f}, "
                 "buffers {:.2f}: use {}, or -ngl 0 to compute on the CPU",
-                path, gibibytes(budget), gibibytes(plan.weights), context, gibibytes(plan.session),
-                gibibytes(plan.buffers), remedy);
+                path, gibibytes(budget), gibibytes(plan.weights),
+                plan.pinned > 0
+                    ? fmt::format("experts that -ot wants there {:.2f}, ", gibibytes(plan.pinned))
+                    : "",
+                context, gibibytes(plan.session), gibibytes(plan.buffers), remedy);
   }
-  plan.cache =
-      std::min(residency::DeviceTier::full_bytes(experts, request.cpu_moe_layers), budget - needed);
+  plan.cache = std::min(residency::DeviceTier::full_bytes(experts, request.places),
+                        budget - needed + plan.pinned);
   return plan;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/memory_plan.h"
 
@@ -18,7 +19,9 @@ struct DevicePlan {
   uint64_t buffers = 0;  // activations, and what the driver takes for itself
   uint64_t experts = 0;  // what would hold all of them
   uint64_t cache = 0;    // of it, what is planned
+  uint64_t pinned = 0;   // of that, experts that stay
   int sessions = 1;
+  std::vector<residency::ExpertPlace> places;  // as they were wanted
 
   uint64_t total() const { return weights + session + buffers + cache; }
   bool all_experts() const { return cache == experts; }

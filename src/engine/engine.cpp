@@ -89,7 +89,7 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   experts.reads = engine->reading_.queue;
   if (engine->device_plan_) {
     experts.device.bytes = engine->device_plan_->cache;
-    experts.device.first_layer = options.cpu_moe_layers;
+    experts.device.places = engine->device_plan_->places;
   }
   SLUICE_ASSIGN(engine->model_, model::load_model(engine->file_, options.rope, engine->backend(),
                                                   experts, options.drafts));
@@ -97,10 +97,9 @@ Result<std::unique_ptr<Engine>> Engine::load_all(const EngineOptions& options) {
   // Fewer where the system had less than it said.
   if (cache.bytes() < engine->plan_.cache) engine->plan_.cache = cache.bytes();
   residency::DeviceTier* const tier = engine->model_->device_experts();
-  if (tier && engine->device_plan_->all_experts())
-    SLUICE_TRY(tier->fill());
-  else
-    engine->start_filling();
+  const bool all = tier && engine->device_plan_->all_experts();
+  if (tier) SLUICE_TRY(tier->fill(all));
+  if (!all) engine->start_filling();
   // Pinned memory cannot be given back.
   if (cache.experts() > 0 && !(tier && tier->pinned()))
     engine->pressure_ = std::make_unique<residency::PressureGuard>(cache);
@@ -148,9 +147,11 @@ Status Engine::plan(const model::Config& config) {
                     .ubatch = o.ubatch,
                     .cache = o.cache,
                     .checkpoints = o.checkpoints,
-                    .sessions = o.sessions,
-                    .cpu_moe_layers = o.cpu_moe_layers};
+                    .sessions = o.sessions};
   request.device_required = o.gpu_layers > 0;
+  request.device = o.device;
+  request.overrides = o.overrides;
+  request.cpu_moe_layers = o.cpu_moe_layers;
   if (device_) {
     uint64_t free_bytes = 0, total = 0;
     SLUICE_TRY(device_->check((*device_)->memory_info(device_->get(), &free_bytes, &total)));
@@ -161,6 +162,9 @@ Status Engine::plan(const model::Config& config) {
     spdlog::warn("computing on the CPU: {}", placement.device_refused->message);
     device_.reset();
   }
+  for (const std::string& one : placement.unused)
+    spdlog::warn("-ot {} changes nothing: {}", one,
+                 placement.device ? "no tensor is left that matches" : "computing on the CPU");
   device_plan_ = placement.device;
   plan_ = placement.memory;
   context_ = plan_.context;

@@ -15,6 +15,7 @@
 #include "engine/reading.h"
 #include "engine/sampler.h"
 #include "engine/sampling/constraint.h"
+#include "engine/tensor_overrides.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
 #include "residency/pressure.h"
@@ -33,9 +34,10 @@ struct EngineOptions {
   // 0: computes on the CPU alone. -1: with an accelerator if there is one that can. More: the same,
   // with a warning where there is none, and an error where its memory is too small.
   int gpu_layers = -1;
-  int device = 0;           // which accelerator
-  int cpu_moe_layers = 0;   // of so many layers, the first ones, no expert goes to its memory
-  uint64_t vram_bytes = 0;  // of its memory; 0: what is free, less a margin
+  int device = 0;          // which accelerator
+  int cpu_moe_layers = 0;  // of so many layers, the first ones, no expert goes to its memory
+  std::vector<TensorOverride> overrides;  // count before it
+  uint64_t vram_bytes = 0;                // of its memory; 0: what is free, less a margin
   // Instead of the module beside the program; for tests.
   const sluice_backend_api* accelerator = nullptr;
   ReadingOptions reading;

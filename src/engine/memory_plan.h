@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/checkpoints.h"
 #include "gguf/gguf.h"
 #include "model/config.h"
 #include "model/sequence.h"
+#include "residency/device_tier.h"
 
 namespace sluice::engine {
 
@@ -22,7 +24,7 @@ struct MemoryRequest {
   int sessions = 1;             // at the same time; 0: up to 4, as many as do not crowd out experts
   bool device = false;          // what every token needs is in an accelerator's memory
   uint64_t device_experts = 0;  // bytes of experts that are there too
-  int64_t cpu_moe_layers = 0;   // of so many layers, the first ones, none is
+  std::vector<residency::ExpertPlace> places;  // of layers' experts, as DeviceTierOptions has them
 };
 
 inline constexpr int kMostSessions = 4;  // of those that are chosen here

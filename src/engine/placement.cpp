@@ -27,6 +27,10 @@ Result<Placement> place(const std::string& path, const gguf::Gguf& file,
   MemoryRequest request = wanted.memory;
   if (wanted.vram) {
     const uint64_t budget = *wanted.vram;
+    SLUICE_ASSIGN(ExpertPlaces places, place_experts(path, file, config, wanted.overrides,
+                                                     wanted.device, wanted.cpu_moe_layers));
+    request.places = std::move(places.layers);
+    placement.unused = std::move(places.unused);
     // Nobody asked for the longest context: it must not crowd out the experts.
     int64_t context = request.context > 0 ? request.context : config.context;
     const auto fits = [&](const Result<DevicePlan>& plan) {
@@ -53,6 +57,11 @@ Result<Placement> place(const std::string& path, const gguf::Gguf& file,
     } else {
       placement.device_refused = std::move(plan.error());
     }
+  }
+  if (!placement.device) {  // all is in main memory already
+    placement.unused.clear();
+    for (const TensorOverride& one : wanted.overrides)
+      if (one.device != TensorOverride::kHost) placement.unused.push_back(one.text());
   }
   SLUICE_ASSIGN(placement.memory, plan_memory(path, file, config, request));
   return placement;

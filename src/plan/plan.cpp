@@ -52,9 +52,11 @@ Result<engine::Placement> Planner::place(const machine::Machine& machine, const 
                     .context = s.context,
                     .ubatch = s.ubatch,
                     .cache = s.cache,
-                    .checkpoints = s.checkpoints,
-                    .cpu_moe_layers = s.cpu_moe_layers};
+                    .checkpoints = s.checkpoints};
   request.device_required = s.gpu_layers > 0;
+  request.device = s.device;
+  request.overrides = s.overrides;
+  request.cpu_moe_layers = s.cpu_moe_layers;
   if (machine.accelerator && s.gpu_layers != 0)
     request.vram = s.vram > 0 ? s.vram
                               : engine::default_vram(machine.accelerator->free_bytes,
@@ -108,6 +110,8 @@ Plan Planner::plan(const machine::Machine& machine, const machine::DiskTimes* di
   auto now = forecast(machine, disk, corrections, settings);
   if (now) {
     if (now->placement.device_refused) plan.notes.push_back(now->placement.device_refused->message);
+    for (const std::string& one : now->placement.unused)
+      plan.notes.push_back(fmt::format("-ot {} changes nothing", one));
     if (now->shares.disk > 0) {
       plan.notes.push_back(fmt::format("disk: {}", disk ? disk->what : usual_disk().what));
       plan.notes.push_back(

@@ -23,8 +23,10 @@ struct Settings {
   int threads = 0;      // 0: the machine's
   uint64_t ram = 0;     // 0: what is free, less a margin
   int gpu_layers = -1;  // 0: without an accelerator
+  int device = 0;       // which, as overrides name it
   uint64_t vram = 0;    // 0: what is free, less a margin
   int cpu_moe_layers = 0;
+  std::vector<engine::TensorOverride> overrides;  // of where experts lie
   model::CacheTypes cache;
   engine::CheckpointOptions checkpoints{0, 0, -1};
   bool drafts = false;  // load what guesses further tokens, where the file has it; what it gains is

@@ -25,10 +25,10 @@ uint64_t aligned(uint64_t bytes) {
 }  // namespace
 
 std::vector<DeviceTier::SizeClass> DeviceTier::size_classes(const ExpertTable& table,
-                                                            int64_t first_layer,
+                                                            std::span<const ExpertPlace> places,
                                                             std::vector<int32_t>* class_of_layer) {
   std::vector<SizeClass> classes;
-  int64_t number = 0;
+  size_t number = 0;
   for (const LayerExperts& layer : table.layers) {
     std::array<uint32_t, kParts> bytes{};
     for (size_t p = 0; p < kParts; ++p) bytes[p] = layer.experts.front()[p].bytes;
@@ -43,31 +43,49 @@ std::vector<DeviceTier::SizeClass> DeviceTier::size_classes(const ExpertTable& t
       }
       same = classes.end() - 1;
     }
-    if (number++ >= first_layer) same->experts += static_cast<int64_t>(layer.experts.size());
+    const ExpertPlace place = place_of(places, number++);
+    const auto count = static_cast<int64_t>(layer.experts.size());
+    if (place != ExpertPlace::kAway) same->experts += count;
+    if (place == ExpertPlace::kPinned) same->pinned += count;
     if (class_of_layer) class_of_layer->push_back(static_cast<int32_t>(same - classes.begin()));
   }
   return classes;
 }
 
-uint64_t DeviceTier::full_bytes(const ExpertTable& table, int64_t first_layer) {
+uint64_t DeviceTier::full_bytes(const ExpertTable& table, std::span<const ExpertPlace> places) {
   uint64_t bytes = 0;
-  for (const SizeClass& c : size_classes(table, first_layer, nullptr))
+  for (const SizeClass& c : size_classes(table, places, nullptr))
     bytes += static_cast<uint64_t>(c.experts) * c.slot_bytes;
+  return bytes;
+}
+
+uint64_t DeviceTier::pinned_bytes(const ExpertTable& table, std::span<const ExpertPlace> places) {
+  uint64_t bytes = 0;
+  for (const SizeClass& c : size_classes(table, places, nullptr))
+    bytes += static_cast<uint64_t>(c.pinned) * c.slot_bytes;
   return bytes;
 }
 
 Status DeviceTier::lay_out() {
   const ExpertTable& table = cache_->table();
-  classes_ = size_classes(table, options_.first_layer, &class_of_layer_);
+  classes_ = size_classes(table, options_.places, &class_of_layer_);
   entries_.resize(static_cast<size_t>(cache_->experts()));
   layer_steps_.resize(table.layers.size());
   uses_ = std::vector<std::atomic<uint32_t>>(entries_.size());
-  const uint64_t full = full_bytes(table, options_.first_layer);
-  const double share =
-      full == 0 ? 0.0
-                : std::min(1.0, static_cast<double>(options_.bytes) / static_cast<double>(full));
+  const uint64_t full = full_bytes(table, options_.places);
+  const uint64_t pinned = pinned_bytes(table, options_.places);
+  if (pinned > options_.bytes)
+    return fail(
+        ErrorKind::kTooLarge,
+        "the experts that are pinned take {} bytes of the device's memory, more than the {} "
+        "for experts",
+        pinned, options_.bytes);
+  // The others share what is left.
+  const double share = full == pinned ? 0.0
+                                      : std::min(1.0, static_cast<double>(options_.bytes - pinned) /
+                                                          static_cast<double>(full - pinned));
   for (SizeClass& c : classes_) {
-    c.slots = static_cast<int64_t>(static_cast<double>(c.experts) * share);
+    c.slots = c.pinned + static_cast<int64_t>(static_cast<double>(c.experts - c.pinned) * share);
     bytes_ += static_cast<uint64_t>(c.slots) * c.slot_bytes;
   }
   if (bytes_ == 0) return {};
@@ -151,6 +169,7 @@ int32_t DeviceTier::coldest(const SizeClass& c) const {
   float least = 0;
   for (const int32_t key : c.holder) {
     if (key < 0 || entries_[static_cast<size_t>(key)].moving) continue;
+    if (place_of(key) == ExpertPlace::kPinned) continue;
     const float h = heat(key);
     if (best < 0 || h < least) {
       best = key;
@@ -290,18 +309,24 @@ Status DeviceTier::step() {
   return {};
 }
 
-Status DeviceTier::fill() {
+Status DeviceTier::fill(bool all) {
+  SLUICE_TRY(fill_layers(ExpertPlace::kPinned));
+  return all ? fill_layers(ExpertPlace::kAnywhere) : Status{};
+}
+
+Status DeviceTier::fill_layers(ExpertPlace place) {
   ExpertStream stream;
   std::vector<int32_t> ids;
   const std::vector<LayerExperts>& layers = cache_->table().layers;
   for (size_t layer = 0; layer < layers.size(); ++layer) {
+    if (place_of(options_.places, layer) != place) continue;
     SizeClass& c = classes_[static_cast<size_t>(class_of_layer_[layer])];
     const auto number = static_cast<int32_t>(layer);
     ids.clear();
     for (size_t e = 0; e < layers[layer].experts.size(); ++e)
       if (ids.size() < c.free.size() && !find(number, static_cast<int32_t>(e)))
         ids.push_back(static_cast<int32_t>(e));
-    if (ids.empty() || number < options_.first_layer) continue;
+    if (ids.empty()) continue;
     cache_->begin(number, ids, Use::kScan, {}, stream);
     for (size_t handed = 0; handed < ids.size();) {
       SLUICE_ASSIGN(const auto group, stream.next());

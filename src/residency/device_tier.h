@@ -24,10 +24,17 @@
 
 namespace sluice::residency {
 
+// Where a layer's experts may be.
+enum class ExpertPlace : uint8_t {
+  kAnywhere,  // here as long as they are used more than others
+  kAway,      // never here
+  kPinned,    // here once fill() has been called, and for good
+};
+
 struct DeviceTierOptions {
-  uint64_t bytes = 0;       // of device memory for slots; what is beyond all experts is left alone
-  int step_moves = 2;       // that one step() may begin
-  int64_t first_layer = 0;  // experts of the layers before stay away
+  uint64_t bytes = 0;  // of device memory for slots; what is beyond all experts is left alone
+  int step_moves = 2;  // that one step() may begin
+  std::vector<ExpertPlace> places;  // by layer; layers without one: kAnywhere
 };
 
 struct DeviceTierStatistics {
@@ -64,8 +71,9 @@ class DeviceTier {
   // A free slot for an expert that the caller copies there itself, nullopt when there is none or it
   // is here. It is here from the call on for operations ordered after that copy.
   const ExpertParts* admit(int32_t layer, int32_t expert);
-  // Loads experts in the order of the layers until every slot is taken. Waits.
-  Status fill();
+  // Loads the pinned experts, then others in the order of the layers until every slot is taken, if
+  // `all`. Before anything else is used. Waits.
+  Status fill(bool all = true);
 
   int64_t slots() const;
   int64_t residents() const { return residents_; }
@@ -76,8 +84,9 @@ class DeviceTier {
   // Adds how often each expert was used here, by key.
   void add_uses(std::span<uint32_t> uses) const;
 
-  // What holds all experts of the layers from `first_layer` on.
-  static uint64_t full_bytes(const ExpertTable& table, int64_t first_layer = 0);
+  // What holds all experts that may be here, and those that are pinned.
+  static uint64_t full_bytes(const ExpertTable& table, std::span<const ExpertPlace> places = {});
+  static uint64_t pinned_bytes(const ExpertTable& table, std::span<const ExpertPlace> places);
 
  private:
   struct Entry {
@@ -94,7 +103,8 @@ class DeviceTier {
     uint64_t slot_bytes = 0;
     uint8_t* base = nullptr;
     int64_t slots = 0;
-    int64_t experts = 0;
+    int64_t experts = 0;  // that may be here
+    int64_t pinned = 0;   // of them
     std::vector<int32_t> free;
     std::vector<int32_t> holder;  // key by slot, -1: free
   };
@@ -107,14 +117,21 @@ class DeviceTier {
 
   DeviceTier(const compute::Backend& device, ExpertCache& cache, const DeviceTierOptions& options)
       : device_(&device), cache_(&cache), options_(options), memory_(device) {}
-  static std::vector<SizeClass> size_classes(const ExpertTable& table, int64_t first_layer,
+  static std::vector<SizeClass> size_classes(const ExpertTable& table,
+                                             std::span<const ExpertPlace> places,
                                              std::vector<int32_t>* class_of_layer);
   Status lay_out();
   SizeClass& class_of(int32_t key) {
     return classes_[static_cast<size_t>(
         class_of_layer_[static_cast<size_t>(cache_->layer_of(key))])];
   }
-  bool may_come(int32_t key) const { return cache_->layer_of(key) >= options_.first_layer; }
+  static ExpertPlace place_of(std::span<const ExpertPlace> places, size_t layer) {
+    return layer < places.size() ? places[layer] : ExpertPlace::kAnywhere;
+  }
+  ExpertPlace place_of(int32_t key) const {
+    return place_of(options_.places, static_cast<size_t>(cache_->layer_of(key)));
+  }
+  bool may_come(int32_t key) const { return place_of(key) != ExpertPlace::kAway; }
   float heat(int32_t key) const;
   int32_t coldest(const SizeClass& c) const;
   ExpertParts parts_of(const SizeClass& c, int32_t slot) const;
@@ -122,6 +139,7 @@ class DeviceTier {
   Result<bool> begin(int32_t key);
   Result<bool> advance(Move& move);
   void settle(int32_t key, int32_t slot);
+  Status fill_layers(ExpertPlace place);
 
   const compute::Backend* device_;
   ExpertCache* cache_;

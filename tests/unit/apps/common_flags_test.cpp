@@ -111,6 +111,21 @@ TEST_F(CommonFlagsTest, HowExpertsAreRead) {
   expect_refused("--disk-profile", {"", "on"});
 }
 
+TEST_F(CommonFlagsTest, WhereTensorsLie) {
+  const auto texts = [](const CommonOptions& o) {
+    std::vector<std::string> all;
+    for (const auto& one : o.engine.overrides) all.push_back(one.text());
+    return all;
+  };
+  EXPECT_TRUE(parse({}).engine.overrides.empty());
+  EXPECT_THAT(texts(parse({"-ot", "a=CPU,b=CUDA0", "--override-tensor", "c=CPU"})),
+              ElementsAre("a=CPU", "b=CUDA0", "c=CPU"));
+  expect_refused("-ot", {"exps", "exps=GPU", "(=CPU"});
+  set("LLAMA_ARG_OVERRIDE_TENSOR", "d=CPU");
+  EXPECT_THAT(texts(parse({})), ElementsAre("d=CPU"));
+  EXPECT_THAT(texts(parse({"-ot", "a=CPU"})), ElementsAre("a=CPU"));
+}
+
 TEST_F(CommonFlagsTest, ModelFlags) {
   const CommonOptions o = parse({"-m",
                                  "a.gguf",

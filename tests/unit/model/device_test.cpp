@@ -142,6 +142,30 @@ TEST_P(Device, FillsItselfWhereAllFit) {
   EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-4);
 }
 
+// Of four layers: one that stays away, one that stays, and two that come and go.
+TEST_P(Device, LayersStayWhereTheyAreWanted) {
+  using residency::ExpertPlace;
+  ExpertOptions o = options(0.4, 1.0, Misses::kOnHost);
+  o.device.places.assign(cpu_->experts().table().layers.size(), ExpertPlace::kAnywhere);
+  o.device.places[0] = ExpertPlace::kAway;
+  o.device.places[2] = ExpertPlace::kPinned;
+  Loaded loaded(model_, 2, 1, test::late_device(), o);
+  residency::DeviceTier& tier = *loaded->device_experts();
+  ASSERT_TRUE(tier.fill(false));
+  EXPECT_EQ(tier.residents(), 24) << "the pinned layer and nothing else";
+  const Outcome outcome = run_all(loaded);
+  EXPECT_LT(difference(outcome.tokens, truth_.tokens), 1e-4);
+  EXPECT_GT(outcome.tier.departures, 0u) << "the others still come and go";
+  EXPECT_GT(outcome.residents, 24);
+  for (int32_t expert = 0; expert < 24; ++expert) {
+    EXPECT_FALSE(tier.find(0, expert)) << expert;
+    EXPECT_TRUE(tier.find(2, expert)) << expert;
+  }
+  o.device.bytes =
+      residency::DeviceTier::pinned_bytes(cpu_->experts().table(), o.device.places) - 1;
+  EXPECT_THROW(Loaded(model_, 2, 1, test::late_device(), o), std::runtime_error);
+}
+
 TEST_P(Device, ACensusFindsEveryExpertInOneTier) {
   Loaded loaded(model_, 2, 1, test::late_device(), options(0.3, 1.0, Misses::kOnHost));
   Sequence s = loaded.sequence();
