@@ -32,7 +32,9 @@ def parse_arguments():
     parser.add_argument("-m", "--model", type=pathlib.Path, required=True)
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shares", default="25,50,75,120", help="limits in percent of the file's size (25,50,75,120)")
-    parser.add_argument("--tests", default="pp512,tg16", help='against the peer, where the file does not fit (pp512,tg16); "": none')
+    parser.add_argument("--tests", default="pp512,tg64", help='against the peer, where the file does not fit (pp512,tg64); "": none')
+    parser.add_argument("--peer-tokens", type=int, default=8,
+                        help="most tokens that the peer generates in a test: its speed does not depend on it, and it is slow (8)")
     parser.add_argument("--cold", action="store_true", help="the tests against the peer without a warm-up")
     parser.add_argument("--steady", default="pp512,tg128", help='ours alone (pp512,tg128); "": none')
     parser.add_argument("--rounds", type=int, default=1, help="of both; medians are shown (1)")
@@ -55,15 +57,15 @@ class Study:
         self.disks = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "sluice/disks.json"
         self.samples = []
 
-    def runner(self, limit, warm):
+    def runner(self, limit, warm, repetitions):
         options = argparse.Namespace(
             model=self.arguments.model, threads=self.arguments.threads, batch_size=2048, ubatch_size=512, cache_type_k="f16",
-            cache_type_v="f16", flash_attn=None, repetitions=2 if warm else 1, no_warmup=not warm, memory=limit)
+            cache_type_v="f16", flash_attn=None, repetitions=repetitions if warm else 1, no_warmup=not warm, memory=limit)
         return peers.Runner(options)
 
     def run(self, what, command, test, limit, warm):
         """The result, None when it was killed or failed: the reason is printed."""
-        runner = self.runner(limit, warm)
+        runner = self.runner(limit, warm, 3 if what == "ours" else 2)  # slots fill more slowly than the page cache
         self.disks.unlink(missing_ok=True)
         try:
             if not limit:
@@ -86,6 +88,12 @@ class Study:
         results = [self.run(*arguments) for _ in range(self.arguments.rounds)]
         return [result["rate"] for result in results if result], results
 
+    def peer_test(self, test):
+        """A peer that faults page after page generates as slowly at its eighth token as at its hundredth."""
+        parsed = peers.Test(test)
+        most = self.arguments.peer_tokens
+        return f"tg{most}" if not parsed.prompt and parsed.generate > most else test
+
     def disk_rate(self):
         """Bytes per second, as the program measured it for itself with reads of an expert's parts."""
         if not self.disks.is_file():
@@ -98,7 +106,7 @@ def against_peer(study, share, limit):
     for test in names(study.arguments.tests):
         warm = not study.arguments.cold
         ours, _ = study.rates("ours", study.ours, test, limit, warm)
-        theirs, _ = study.rates("peer", study.theirs, test, limit, warm)
+        theirs, _ = study.rates("peer", study.theirs, study.peer_test(test), limit, warm)
         cell = [f"{statistics.median(rates):.2f}" if rates else "killed" for rates in (ours, theirs)]
         ratio = f"{statistics.median(ours) / statistics.median(theirs):.1f}" if ours and theirs else "-"
         yield f"| {share} % | {test} | {cell[0]} | {cell[1]} | {ratio} |"

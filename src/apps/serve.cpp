@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 
 #include "apps/build_info.h"
@@ -202,6 +203,20 @@ std::vector<Flag> serve_flags(ServeOptions& o) {
        "/metrics for Prometheus (on)",
        set_switch(o.server.metrics)},
       {"--slots", {}, "ENDPOINT_SLOTS", "", "/slots (on)", set_switch(o.server.slots)},
+      {"--slot-save-path",
+       {},
+       "SLOT_SAVE_PATH",
+       "DIR",
+       "folder where POST /slots/{id}?action=save keeps what slots hold (none)",
+       [&o](const std::string& path) -> Status {
+         std::error_code error;
+         if (!std::filesystem::is_directory(path, error) ||
+             access(path.c_str(), R_OK | W_OK | X_OK))
+           return fail(ErrorKind::kUsage,
+                       "{} must be a folder that can be written to: make it first", path);
+         o.server.slot_folder = path;
+         return {};
+       }},
       {"--ui", {"--webui"}, "UI", "", "the web page at / (on)", set_switch(o.server.page)},
       {"--cache-ram",
        {"-cram"},

@@ -17,7 +17,7 @@ constexpr double kNear = 256;
 uint64_t Checkpoints::bytes() const {
   uint64_t sum = 0;
   for (const Entry& entry : entries_)
-    sum += entry.memory.bytes() + entry.logits.size() * sizeof(float);
+    sum += entry.memory->bytes() + entry.logits.size() * sizeof(float);
   return sum;
 }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -38,8 +39,8 @@ class Checkpoints {
   struct Entry {
     int64_t position = 0;  // tokens before it
     bool turn = false;
-    model::Snapshot memory;
-    std::vector<float> logits;  // of the token before it; empty: unknown
+    std::shared_ptr<const model::Snapshot> memory;  // also of who is writing it to a file
+    std::vector<float> logits;                      // of the token before it; empty: unknown
   };
 
   Checkpoints() = default;  // keeps none

@@ -91,9 +91,10 @@ void Scheduler::work() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !queue_.empty() || active(); });
+      wake_.wait(lock, [&] { return stop_ || !queue_.empty() || !errands_.empty() || active(); });
       if (stop_) break;
     }
+    run_errands();
     const Status done = or_no_memory([this]() -> Status {
       admit();
       publish();
@@ -112,6 +113,7 @@ void Scheduler::work() {
   }
   for (const auto& job : left) end(*job, {FinishReason::kCancelled, {}, {}, {}});
   publish();
+  run_errands();
 }
 
 // No memory left outside of what the engine does: whose step it was is not known any more.

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,6 +73,15 @@ class Scheduler {
   // listener is called in all other cases. Safe from any thread, not from a listener.
   Result<std::shared_ptr<Ticket>> submit(Request request, Listener listener);
 
+  // What a slot without a request holds leaves it, comes into it, and goes; between two forward
+  // passes, which these wait for. kUsage for a slot that is not there, kBusy while it has a
+  // request, kNotFound where its text is another owner's; load_slot() also what Session::load()
+  // says, with nothing changed. erase_slot() returns how many tokens that were. Safe from any
+  // thread, not from a listener.
+  Result<Session::Saved> save_slot(int64_t slot, const std::string& owner);
+  Status load_slot(int64_t slot, const std::string& owner, Session::Saved saved);
+  Result<int64_t> erase_slot(int64_t slot, const std::string& owner);
+
   // Ends all requests as cancelled, and the thread. Later requests are refused as kCancelled.
   void stop();
 
@@ -98,6 +109,11 @@ class Scheduler {
     // While it has read ahead, the session is not to be used.
     std::unique_ptr<Lookahead> ahead;
   };
+  // Something to be done between two forward passes, which somebody waits for.
+  struct Errand {
+    std::function<Status()> run;
+    std::promise<Status> done;
+  };
   // What forward passes have done with experts, and when.
   struct Pass {
     Clock::time_point at;
@@ -108,6 +124,9 @@ class Scheduler {
   Scheduler(Engine& engine, const SchedulerOptions& options)
       : engine_(&engine), options_(options) {}
   Result<std::shared_ptr<Ticket>> enqueue(Request request, Listener listener);
+  Status between_steps(std::function<Status()> run);
+  Status with_slot(int64_t slot, const std::string& owner, const std::function<Status(Slot&)>& run);
+  void run_errands();
   void work();
   void admit();
   std::unique_ptr<Job> next_job(size_t& slot);
@@ -136,6 +155,7 @@ class Scheduler {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
+  std::vector<std::shared_ptr<Errand>> errands_;
   std::vector<SlotStatus> status_;
   SchedulerStatistics statistics_;
   bool stop_ = false;

@@ -145,7 +145,10 @@ Status Session::keep(bool turn, std::span<const float> logits) {
   auto memory = sequence_.snapshot(model::SnapshotContent::kRecurrent);
   if (!memory)
     return memory.error().kind == ErrorKind::kTooLarge ? Status{} : fail(std::move(memory.error()));
-  checkpoints_.add({length(), turn, std::move(*memory), {logits.begin(), logits.end()}});
+  checkpoints_.add({length(),
+                    turn,
+                    std::make_shared<const model::Snapshot>(std::move(*memory)),
+                    {logits.begin(), logits.end()}});
   return {};
 }
 
@@ -161,7 +164,7 @@ Status Session::keep_turn(bool with_logits) {
 void Session::go_back(int64_t position) {
   const Checkpoints::Entry* entry = checkpoints_.nearest(position);
   // The sequence itself may reach further, or hold what the checkpoint needs no longer.
-  if (!entry || position == length() || !sequence_.restore(entry->memory))
+  if (!entry || position == length() || !sequence_.restore(*entry->memory))
     sequence_.rewind(std::min(position, length()));
   tokens_.resize(static_cast<size_t>(length()));
   checkpoints_.truncate(length());
@@ -183,6 +186,72 @@ Status Session::restore(const Checkpoint& checkpoint) {
   tokens_ = checkpoint.tokens;
   checkpoints_.truncate(length());
   logits_.clear();
+  return {};
+}
+
+// --- kept elsewhere ---
+
+Result<Session::Saved> Session::save() const {
+  return or_no_memory([&]() -> Result<Saved> {
+    SLUICE_ASSIGN(model::Snapshot memory, sequence_.snapshot(model::SnapshotContent::kAll));
+    const auto entries = checkpoints_.entries();
+    return Saved{tokens_, std::move(memory), {entries.begin(), entries.end()}};
+  });
+}
+
+// What the model's memory does not know of itself.
+Status Session::check(const Saved& saved) const {
+  const model::SnapshotHeader& memory = saved.memory.header();
+  if (memory.content != model::SnapshotContent::kAll ||
+      memory.length != static_cast<int64_t>(saved.tokens.size()))
+    return fail(ErrorKind::kBadFile, "memory of {} tokens for a text of {}", memory.length,
+                saved.tokens.size());
+  const int64_t vocabulary = engine_->model().config().vocabulary;
+  for (const text::Token token : saved.tokens)
+    if (token < 0 || token >= vocabulary)
+      return fail(ErrorKind::kBadFile, "token id {} is outside the vocabulary of {}", token,
+                  vocabulary);
+  int64_t before = 0;
+  for (const Checkpoints::Entry& entry : saved.checkpoints) {
+    if (entry.position <= before || entry.position > memory.length ||
+        entry.memory->header().content != model::SnapshotContent::kRecurrent ||
+        entry.memory->length() != entry.position)
+      return fail(ErrorKind::kBadFile, "a checkpoint at {} behind one at {} in a text of {}",
+                  entry.position, before, memory.length);
+    if (!entry.logits.empty() && static_cast<int64_t>(entry.logits.size()) != vocabulary)
+      return fail(ErrorKind::kBadFile, "{} logits at {}, the vocabulary has {}",
+                  entry.logits.size(), entry.position, vocabulary);
+    before = entry.position;
+  }
+  return {};
+}
+
+Status Session::load(Saved saved) {
+  return or_no_memory([&] { return load_all(saved); });
+}
+
+Status Session::load_all(Saved& saved) {
+  SLUICE_TRY(check(saved));
+  sequence_.make_room();
+  if (Status done = sequence_.restore(saved.memory); !done) {
+    // Half of it may have come.
+    if (done.error().kind == ErrorKind::kDevice) truncate(0);
+    return done;
+  }
+  tokens_ = std::move(saved.tokens);
+  logits_.clear();
+  checkpoints_.truncate(0);
+  if (checkpoints_.limit() == 0) return {};
+  const Status kept = or_no_memory([&]() -> Status {
+    for (Checkpoints::Entry& entry : saved.checkpoints) {
+      SLUICE_ASSIGN(model::Snapshot memory, sequence_.adopt(*entry.memory));
+      entry.memory = std::make_shared<const model::Snapshot>(std::move(memory));
+      checkpoints_.make_room(entry.position);
+      checkpoints_.add(std::move(entry));
+    }
+    return {};
+  });
+  if (!kept) spdlog::warn("checkpoints of a saved text are left out: {}", kept.error().message);
   return {};
 }
 
@@ -290,7 +359,7 @@ Result<bool> Session::take_from(const Session& other, std::span<const text::Toke
       entry = other.checkpoints_.nearest(count - 1);
     position = entry ? entry->position : 0;
     if (entry) {
-      states = &entry->memory;
+      states = entry->memory.get();
       logits = entry->logits;
     }
   }

@@ -100,6 +100,18 @@ class Session {
   // gone or it is another session's.
   Status restore(const Checkpoint& checkpoint);
 
+  // All that it holds, to be kept elsewhere: in a file, beyond the end of the program.
+  struct Saved {
+    std::vector<text::Token> tokens;
+    model::Snapshot memory;                       // with keys and values
+    std::vector<Checkpoints::Entry> checkpoints;  // by position; their memory is shared, not copied
+  };
+  Result<Saved> save() const;
+  // Becomes what a session of the same model and cache types has saved. kUsage and kBadFile, with
+  // nothing changed, where it cannot be. Checkpoints that are more than this one keeps, or than
+  // memory is left for, are dropped. The logits are gone.
+  Status load(Saved saved);
+
  private:
   Session(Engine& engine, model::Sequence sequence)
       : engine_(&engine), sequence_(std::move(sequence)) {}
@@ -116,6 +128,8 @@ class Session {
                         std::span<const int64_t> turns);
   Result<int64_t> begin_with(std::span<const text::Token> tokens);
   Result<bool> take_from(const Session& other, std::span<const text::Token> tokens);
+  Status check(const Saved& saved) const;
+  Status load_all(Saved& saved);
   bool recurrent() const;  // there are positions that it cannot go back to
   void make_room(size_t count);
   Status read(const model::Chunk& chunk, const model::Observer& observer);

@@ -256,6 +256,19 @@ Status Sequence::restore(const Snapshot& snapshot) {
   return {};
 }
 
+Result<Snapshot> Sequence::adopt(const Snapshot& snapshot) const {
+  const SnapshotHeader own = header(SnapshotContent::kRecurrent);
+  SnapshotHeader h = snapshot.header();
+  h.sequence = own.sequence;
+  h.history = own.history;
+  if (h.content != SnapshotContent::kRecurrent)
+    return fail(ErrorKind::kUsage, "a snapshot with keys and values is restored as it is");
+  SLUICE_TRY(check(h));
+  SLUICE_ASSIGN(Snapshot copy, Snapshot::create(h, snapshot.payload().size()));
+  std::ranges::copy(snapshot.payload(), copy.payload().begin());
+  return copy;
+}
+
 Status Sequence::copy(const Sequence& other, int64_t length, const Snapshot* states) {
   const SnapshotHeader theirs = other.header(SnapshotContent::kAll);
   SLUICE_TRY(check(theirs));

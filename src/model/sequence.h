@@ -78,6 +78,9 @@ class Sequence {
   // Back to the snapshot. kUsage, with nothing changed, when it is of another model, of other cache
   // types, too long, or its keys and values are gone.
   Status restore(const Snapshot& snapshot);
+  // A copy for this sequence of a kRecurrent snapshot that another one, which this one has since
+  // become by restore(), could go back to. kUsage when it is of another model or behind length().
+  Result<Snapshot> adopt(const Snapshot& snapshot) const;
   // Becomes the first `length` positions of `other`, a sequence of the same model and cache types.
   // With recurrent layers that is its length, or `states` a snapshot of it from there that it could
   // go back to. kUsage, with nothing changed, where it cannot be.

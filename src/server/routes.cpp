@@ -19,6 +19,7 @@ const std::vector<Route>& routes() {
       {"POST", "/apply-template", false, apply_template},
       {"GET", "/props", false, props},
       {"GET", "/slots", false, slots},
+      {"POST", "/slots/{id}", false, slot_action},
       {"GET", "/metrics", false, metrics},
       {"GET", "/machine", false, machine},
       {"GET", "/machine/stream", false, machine_stream},
@@ -30,6 +31,15 @@ const std::vector<Route>& routes() {
       {"POST", "/responses", false, responses},
   };
   return all;
+}
+
+bool leads_to(const Route& route, std::string_view path) {
+  constexpr std::string_view kName = "{id}";
+  if (!route.path.ends_with(kName)) return route.path == path;
+  const std::string_view before =
+      std::string_view(route.path).substr(0, route.path.size() - kName.size());
+  return path.starts_with(before) && path.size() > before.size() &&
+         path.find('/', before.size()) == std::string_view::npos;
 }
 
 }  // namespace sluice::server

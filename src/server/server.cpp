@@ -56,7 +56,7 @@ std::optional<HttpResponse> Server::Impl::gate(const HttpRequest& request) const
   const Route* found = nullptr;
   const Route* other = nullptr;
   for (const Route& route : routes()) {
-    if (route.path != request.path) continue;
+    if (!leads_to(route, request.path)) continue;
     other = &route;
     if (route.method == request.method || (route.method == "GET" && request.method == "HEAD"))
       found = &route;
@@ -79,7 +79,7 @@ void Server::Impl::handle(const HttpRequest& request,
   if (HttpHeaders cors = guard.cors(request); !cors.empty())
     answer = with_headers(exchange, std::move(cors));
   const auto route = std::ranges::find_if(routes(), [&](const Route& r) {
-    return r.path == request.path &&
+    return leads_to(r, request.path) &&
            (r.method == request.method || (r.method == "GET" && request.method == "HEAD"));
   });
   if (route == routes().end()) return;
@@ -103,16 +103,17 @@ Result<std::unique_ptr<Server>> Server::start(engine::Engine& engine,
       options.alias.empty() ? file_name(engine.options().model_path) : options.alias;
   impl->machine = std::make_unique<Machine>(engine, *impl->scheduler, name);
   impl->service = std::unique_ptr<Service>(new Service{
-      engine,
-      *impl->scheduler,
-      impl->options,
-      impl->metrics,
-      *impl->machine,
-      name,
-      {config.vocabulary, engine.context(), options.scheduler.slots},
-      shown_tokens(engine),
-      config.attention_layers() < config.layers && options.scheduler.checkpoints.count > 0,
-      std::time(nullptr)});
+      .engine = engine,
+      .scheduler = *impl->scheduler,
+      .options = impl->options,
+      .metrics = impl->metrics,
+      .machine = *impl->machine,
+      .model = name,
+      .limits = {config.vocabulary, engine.context(), options.scheduler.slots},
+      .shown = shown_tokens(engine),
+      .with_turns =
+          config.attention_layers() < config.layers && options.scheduler.checkpoints.count > 0,
+      .created = std::time(nullptr)});
   const auto gate = [raw = impl.get()](const HttpRequest& request) {
     auto refusal = raw->gate(request);
     if (refusal && refusal->status >= 400) raw->metrics.refused(refusal->status);

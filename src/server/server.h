@@ -38,7 +38,8 @@ struct ServerOptions {
   bool metrics = true;
   bool slots = true;
   bool page = true;
-  std::string build;  // "b1-abcdef", for system_fingerprint
+  std::string slot_folder;  // where slots are saved; empty: nowhere
+  std::string build;        // "b1-abcdef", for system_fingerprint
   // Told of every request that ended, by the scheduler's thread: hand over, do not compute.
   std::function<void(const engine::Outcome&)> ended;
   std::function<Speeds()> speeds;  // from any thread; none: nothing is predicted

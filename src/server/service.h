@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/conversation.h"
@@ -29,6 +30,7 @@ struct Service {
   bool with_turns = false;  // checkpoints make them worth finding
   std::time_t created = 0;
   mutable Constraints constraints = Constraints(engine);
+  mutable std::mutex slot_action;  // one at a time
 };
 
 struct Call {
@@ -40,19 +42,21 @@ struct Call {
 
 struct Route {
   std::string method;
-  std::string path;
-  bool open;  // needs no key
+  std::string path;  // "{id}" at its end: any name
+  bool open;         // needs no key
   void (*handle)(const Call& call);
 };
 
 // All of them; the first of each handler's paths is the one to document.
 const std::vector<Route>& routes();
+bool leads_to(const Route& route, std::string_view path);
 
 // Routes by file; each answers whatever comes.
 void health(const Call& call);
 void models(const Call& call);
 void props(const Call& call);
 void slots(const Call& call);
+void slot_action(const Call& call);
 void metrics(const Call& call);
 void machine(const Call& call);
 void machine_stream(const Call& call);

@@ -3,6 +3,7 @@
 """Grammars, JSON schemas and forced calls of tools in the server's protocols."""
 import concurrent.futures
 import json
+import statistics
 import time
 import unittest
 
@@ -132,6 +133,22 @@ class Forms(Shared):
             else:
                 self.check(text)
 
+    def median_seconds(self, body):
+        times = []
+        for n in range(5):
+            # Nothing that was kept of the one before is to help.
+            if "grammar" in body:
+                body = {"grammar": body["grammar"] + f"\n# {time.monotonic()}"}
+            else:
+                body = {"json_schema": {**body["json_schema"], "title": f"{time.monotonic()}"}}
+            start = time.monotonic()
+            status, answer = self.server.post("/completion", {"prompt": "A", "max_tokens": 2, **body})
+            times.append(time.monotonic() - start)
+            self.assertIn(status, (200, 400), answer)
+            if status == 400:
+                self.assertIn(answer["error"]["param"], ("json_schema", "grammar"), answer)
+        return statistics.median(times)
+
     def test_bombs(self):
         nested = {"type": "integer"}
         for _ in range(25):
@@ -148,12 +165,9 @@ class Forms(Shared):
                   {"grammar": 'root ::= root "a" | "b"'},
                   {"grammar": "root ::= x"}]
         for body in bodies:
-            start = time.monotonic()
-            status, answer = self.server.post("/completion", {"prompt": "A", "max_tokens": 2, **body})
-            self.assertIn(status, (200, 400), answer)
-            self.assertLess(time.monotonic() - start, 2)
-            if status == 400:
-                self.assertIn(answer["error"]["param"], ("json_schema", "grammar"), answer)
+            with self.subTest(str(body)[:60]):
+                # Others may use the machine: the best of three.
+                self.assertLess(min(self.median_seconds(body) for _ in range(3)), 0.1)
         self.assertEqual(self.ask("/v1/chat/completions", user("What is 12 + 30?"))
                          ["choices"][0]["message"]["content"], "12 + 30 = 42")
 

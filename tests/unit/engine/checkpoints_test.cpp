@@ -13,7 +13,8 @@ namespace {
 Checkpoints::Entry entry(int64_t position, bool turn = false, size_t logits = 0) {
   auto memory = model::Snapshot::create({}, 8);
   if (!memory) throw std::runtime_error(memory.error().message);
-  return {position, turn, std::move(*memory), std::vector<float>(logits, 1.0f)};
+  return {position, turn, std::make_shared<const model::Snapshot>(std::move(*memory)),
+          std::vector<float>(logits, 1.0f)};
 }
 
 void add(Checkpoints& checkpoints, int64_t position, bool turn = false) {

@@ -117,6 +117,67 @@ class SchedulerTest : public testing::TestWithParam<bool> {
   TinyEngine engine_{GetParam() ? test::drafting_model() : test::tiny_model(), options()};
 };
 
+TEST_P(SchedulerTest, ASavedSlotGoesOnInAnotherScheduler) {
+  const Tokens prompt = random_tokens(50, 1);
+  std::optional<Session::Saved> saved;
+  Got first;
+  {
+    const auto scheduler = make(*engine_, with_slots(2));
+    Request request = greedy(prompt, 10);
+    request.owner = "ann";
+    first = run(*scheduler, std::move(request));
+    EXPECT_EQ(scheduler->save_slot(2, "ann").error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(scheduler->save_slot(-1, "ann").error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(scheduler->save_slot(0, "bob").error().kind, ErrorKind::kNotFound);
+    EXPECT_EQ(scheduler->erase_slot(0, "bob").error().kind, ErrorKind::kNotFound);
+    auto got = scheduler->save_slot(0, "ann");
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(got->tokens.size(), 59u);  // the last one has not been read
+    EXPECT_EQ(
+        scheduler
+            ->load_slot(0, "bob", {got->tokens, *model::Snapshot::parse(got->memory.data()), {}})
+            .error()
+            .kind,
+        ErrorKind::kNotFound);
+    saved = std::move(*got);
+    EXPECT_EQ(scheduler->erase_slot(0, "ann"), 59);
+    EXPECT_EQ(scheduler->status()[0].held_tokens, 0);
+    scheduler->stop();
+    EXPECT_EQ(scheduler->save_slot(0, "ann").error().kind, ErrorKind::kCancelled);
+  }
+  const auto scheduler = make(*engine_, with_slots(2));
+  const Status loaded = scheduler->load_slot(1, "ann", std::move(*saved));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(scheduler->status()[1].held_tokens, 59);
+  Request same = greedy(prompt, 10);
+  same.owner = "bob";
+  EXPECT_EQ(run(*scheduler, same).outcome.figures.reused_tokens, 0);
+  same.owner = "ann";
+  const Got again = run(*scheduler, same);
+  EXPECT_GE(again.outcome.figures.reused_tokens, 49);
+  expect_same(first, again);
+}
+
+TEST_P(SchedulerTest, ASlotWithARequestIsBusy) {
+  const auto scheduler = make(*engine_, with_slots(1));
+  std::promise<void> begun;
+  std::atomic<bool> told{false};
+  Collector collector;
+  Request request = greedy(random_tokens(5, 1), -1);
+  auto ticket = scheduler->submit(std::move(request), collector.listener([&](const Update&) {
+    if (!told.exchange(true)) begun.set_value();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }));
+  ASSERT_TRUE(ticket);
+  begun.get_future().wait();
+  const auto saved = scheduler->save_slot(0, "");
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().kind, ErrorKind::kBusy);
+  (*ticket)->cancel();
+  collector.get();
+  EXPECT_TRUE(scheduler->save_slot(0, ""));
+}
+
 TEST_P(SchedulerTest, ABatchGivesWhatSinglesGive) {
   std::vector<Request> requests;
   for (uint32_t n = 0; n < 9; ++n) {

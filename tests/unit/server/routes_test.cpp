@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 
 #include "../engine/tiny_model.h"
@@ -210,6 +211,81 @@ TEST_F(RoutesTest, SpeedsAreShownBesideWhatWasPredicted) {
   ASSERT_EQ(told.size(), 1u);
   EXPECT_EQ(told[0].generated_tokens, 12);
   EXPECT_TRUE(told[0].alone);
+}
+
+TEST_F(RoutesTest, SlotsAreSavedRestoredAndErased) {
+  const test::TempFolder folder;
+  ServerOptions options;
+  options.api_keys = {"ann", "bob"};
+  options.slot_folder = folder.path();
+  start(options);
+  const auto as = [](const char* key) { return fmt::format("X-Api-Key: {}\r\n", key); };
+  const auto act = [&](const std::string& what, const std::string& body, const char* key = "ann") {
+    return ask("POST", "/slots/" + what, body, as(key));
+  };
+  const std::string file = R"({"filename": "a.bin"})";
+  ask("POST", "/completion", R"({"prompt": "T"})", as("ann"));  // takes slot 0
+  const Json saved = json(act("0?action=save", file));
+  EXPECT_EQ(saved["n_saved"], 12) << saved;
+  EXPECT_EQ(saved["n_written"], std::filesystem::file_size(folder.file("a.bin")));
+  EXPECT_TRUE(saved["timings"]["save_ms"].is_number());
+  EXPECT_EQ(json(act("0?action=erase", ""))["n_erased"], 12);
+  EXPECT_EQ(json(ask("GET", "/slots", "", as("ann")))[0]["n_past"], 0);
+  const Json restored = json(act("1?action=restore", file));
+  EXPECT_EQ(restored["n_restored"], 12) << restored;
+  EXPECT_EQ(restored["n_read"], saved["n_written"]);
+  EXPECT_EQ(json(ask("GET", "/slots", "", as("ann")))[1]["n_past"], 12);
+
+  // Of another key, neither the slot nor the file.
+  EXPECT_THAT(act("1?action=save", R"({"filename": "b.bin"})", "bob"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(act("1?action=erase", "", "bob"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(act("1?action=restore", file, "bob"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(act("0?action=restore", file, "bob"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(act("0?action=save", file, "bob"), HasSubstr("HTTP/1.1 400"));  // nor replaces it
+  EXPECT_FALSE(std::filesystem::exists(folder.file("b.bin")));
+  EXPECT_EQ(json(act("0?action=restore", file))["n_restored"], 12);
+
+  const auto param = [&](const std::string& what, const std::string& body) {
+    const std::string answer = act(what, body);
+    EXPECT_THAT(answer, HasSubstr("HTTP/1.1 400")) << what << " " << body;
+    return json(answer)["error"]["param"];
+  };
+  EXPECT_EQ(param("2?action=save", file), "id_slot");
+  EXPECT_EQ(param("-1?action=save", file), "id_slot");
+  EXPECT_EQ(param("99999999999999999999?action=save", file), "id_slot");
+  EXPECT_EQ(param("0", file), "action");
+  EXPECT_EQ(param("0?action=", file), "action");
+  EXPECT_EQ(param("0?inaction=save", file), "action");
+  EXPECT_EQ(param("0?action=save", "{}"), "filename");
+  EXPECT_EQ(param("0?action=save", R"({"filename": 5})"), "filename");
+  EXPECT_EQ(param("0?action=save", R"({"filename": "../a.bin"})"), "filename");
+  EXPECT_EQ(json(act("0?x=1&action=save", file))["n_saved"], 12);
+  EXPECT_THAT(ask("GET", "/slots/0", "", as("ann")), HasSubstr("HTTP/1.1 405"));
+  EXPECT_THAT(ask("POST", "/slots/", "", as("ann")), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(ask("POST", "/slots/0/1", "", as("ann")), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(act("0?action=restore", R"({"filename": "none"})"), HasSubstr("HTTP/1.1 404"));
+
+  options.slot_folder.clear();
+  start(options);
+  const std::string off = act("0?action=save", file);
+  EXPECT_THAT(off, HasSubstr("HTTP/1.1 501"));
+  EXPECT_THAT(off, HasSubstr("--slot-save-path"));
+}
+
+TEST_F(RoutesTest, ASlotThatAnswersIsNotSaved) {
+  const test::TempFolder folder;
+  ServerOptions options;
+  options.slot_folder = folder.path();
+  start(options);
+  RawClient client(server_->port());
+  const std::string body =
+      R"({"prompt": "T", "stream": true, "ignore_eos": true, "logit_bias": {"113": 100}})";
+  client.send(fmt::format("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n{}",
+                          body.size(), body));
+  client.read_until("data: ");
+  const std::string answer = ask("POST", "/slots/0?action=save", R"({"filename": "a"})");
+  if (answer.find("HTTP/1.1 200") == std::string::npos)  // the answer may have ended by now
+    EXPECT_THAT(answer, HasSubstr("HTTP/1.1 409"));
 }
 
 TEST_F(RoutesTest, StoppingEndsStreams) {

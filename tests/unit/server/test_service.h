@@ -67,16 +67,14 @@ class TestService {
     scheduler_ = std::move(*scheduler);
     machine_.emplace(*engine_, *scheduler_, "model");
     service_.reset(new server::Service{
-        *engine_,
-        *scheduler_,
-        options_,
-        metrics_,
-        *machine_,
-        "model",
-        {engine_->model().config().vocabulary, engine_->context(), options.slots},
-        server::shown_tokens(*engine_),
-        false,
-        0});
+        .engine = *engine_,
+        .scheduler = *scheduler_,
+        .options = options_,
+        .metrics = metrics_,
+        .machine = *machine_,
+        .model = "model",
+        .limits = {engine_->model().config().vocabulary, engine_->context(), options.slots},
+        .shown = server::shown_tokens(*engine_)});
   }
 
   server::HttpResponse ask(const std::string& path, std::string body) {
@@ -86,7 +84,7 @@ class TestService {
     request.body = std::move(body);
     const auto exchange = std::make_shared<RecordedExchange>();
     for (const server::Route& route : server::routes())
-      if (route.method == request.method && route.path == path)
+      if (route.method == request.method && server::leads_to(route, path))
         route.handle({*service_, request, exchange, ""});
     return exchange->wait();
   }
