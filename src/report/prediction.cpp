@@ -75,7 +75,8 @@ std::optional<Prediction> ask_plan(const StudyOptions& options, const Model& mod
   auto prediction = parse_prediction(outcome->output);
   // A prompt that is longer than the setting's context is refused: the rest can still be told.
   const int64_t usual = Prediction{}.prompt_tokens;
-  if (!prediction && prompt_tokens != usual) return ask_plan(options, model, setting, usual);
+  if (!prediction && prompt_tokens > 0 && prompt_tokens != usual)
+    return ask_plan(options, model, setting, usual);
   return prediction;
 }
 

@@ -240,7 +240,8 @@ class Report(unittest.TestCase):
         self.assertEqual(row[header.index("VRAM peak")], "3.71 GiB")
         self.assertEqual(row[header.index("GPU load")], "73 %")
         # The one that -mg names.
-        code, _, err = run("-m", TINY, "-o", self.folder / "second", *QUICK, "-mg", "1", env={"LD_LIBRARY_PATH": str(self.folder)})
+        code, _, err = run("-m", TINY, "-o", self.folder / "second", *QUICK, "-mg", "1",
+                           env={"LD_LIBRARY_PATH": str(self.folder)})
         self.assertEqual(code, 0, err)
         data, page = self.read(self.folder / "second")
         self.assertEqual(data["cases"][0]["peaks"]["vram_bytes"], 4096 << 20)

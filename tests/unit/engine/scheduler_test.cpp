@@ -418,7 +418,7 @@ TEST(SchedulerLimits, RequestsKnowWhetherTheyWereAlone) {
   auto gone = go.get_future().share();
   bool told = false;
   Collector first, second;
-  ASSERT_TRUE(scheduler->submit(greedy({1}, 8), first.listener([&](const Update&) {
+  ASSERT_TRUE(scheduler->submit(greedy({1}, 40), first.listener([&](const Update&) {
     if (!std::exchange(told, true)) runs.set_value();
     gone.wait();
   })));

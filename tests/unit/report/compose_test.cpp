@@ -157,7 +157,7 @@ TEST(Compose, ResultsHaveARowForEveryCase) {
     EXPECT_EQ(results->rows[1].cells[1].tone, Tone::kGood);
     EXPECT_EQ(results->rows[4].cells[1].tone, Tone::kBad);
     EXPECT_EQ(results->rows[4].cells[4].text, "–");
-    for (const size_t column : {6, 10})
+    for (const size_t column : {size_t{6}, size_t{10}})
       EXPECT_EQ(results->rows[1].cells[column].text, say("no GPU", "无 GPU"));
   }
 }
