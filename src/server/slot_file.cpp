@@ -117,13 +117,12 @@ class Input {
  public:
   static Result<std::unique_ptr<Input>> open(const std::string& folder, const std::string& name) {
     // Whatever lies there, opening it must not wait.
-    auto input = std::make_unique<Input>(
-        name, ::open((folder + "/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (input->file_.get() < 0) {
-      if (errno == ENOENT)
-        return fail(ErrorKind::kNotFound, "{}: there is no such saved slot: save one first", name);
-      return fail(ErrorKind::kIo, "{}: cannot open: {}", name, reason(errno));
-    }
+    const int descriptor = ::open((folder + "/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int error = errno;
+    auto input = std::make_unique<Input>(name, descriptor);
+    if (descriptor < 0 && error == ENOENT)
+      return fail(ErrorKind::kNotFound, "{}: there is no such saved slot: save one first", name);
+    if (descriptor < 0) return fail(ErrorKind::kIo, "{}: cannot open: {}", name, reason(error));
     struct stat status {};
     if (::fstat(input->file_.get(), &status) != 0)
       return fail(ErrorKind::kIo, "{}: cannot read: {}", name, reason(errno));
