@@ -246,6 +246,30 @@ TEST_P(AttentionOfBackend, RowsAloneOrTogether) {
   }
 }
 
+// The same with enough sequences that a device may divide the work otherwise.
+TEST_P(AttentionOfBackend, RowsAloneOrBesideManySequences) {
+  for (const Shape& s : {Shape{32, 4, 128}, Shape{16, 2, 256}}) {
+    SCOPED_TRACE(s.head_dim);
+    const int64_t sequences = 16, context = 700;
+    std::vector<DeviceCache> caches;
+    std::vector<sluice_span> spans;
+    for (int64_t i = 0; i < sequences; ++i) {
+      caches.push_back(cache(s, 1024, Type::kF16, Type::kF16));
+      fill(caches.back(), s, context);
+      spans.push_back({caches.back().kv(), i, 1, context});
+    }
+    const Rows rows = random_rows(s, sequences);
+    const auto together = run(spans, s, rows, s.scale());
+    const auto width = s.heads * s.head_dim;
+    for (int64_t i = 0; i < sequences; ++i) {
+      const auto alone = attend({spans[static_cast<size_t>(i)]}, s, rows, s.scale());
+      const auto mine = row(alone, i, width), expected = row(together, i, width);
+      EXPECT_TRUE(std::equal(mine.begin(), mine.end(), expected.begin())) << i;
+    }
+    expect_span(caches[3], spans[3], s, rows, together, s.scale());
+  }
+}
+
 // Positions beyond a row's own do not count, whatever lies there.
 TEST_P(AttentionOfBackend, IsCausal) {
   for (const Shape& s : {Shape{2, 1, 32}, Shape{2, 1, 128}, Shape{2, 1, 256}}) {

@@ -232,6 +232,62 @@ TEST_P(MatrixOfBackend, NoNumberStaysNone) {
       }
 }
 
+// A backend may keep what a norm wrote in another form for the products that follow: never longer
+// than the rows stay as they are.
+TEST_P(MatrixOfBackend, ProductsOfRowsThatANormWrote) {
+  constexpr int64_t kDim = 512;
+  for (const Type type : {Type::kQ4_K, Type::kQ6_K, Type::kQ8_0, Type::kBF16})
+    for (const int64_t rows : {1, 3, 9})
+      for (const bool fine : {false, true}) {
+        SCOPED_TRACE(testing::Message() << rows << " rows" << (fine ? ", fine" : ""));
+        const DeviceWeight weight(backend(), random_weight(type, 40, kDim, random_));
+        const auto x = floats(rows * kDim), other = floats(rows * kDim);
+        const DeviceMemory from = on_device(x), by = on_device(floats(kDim));
+        DeviceMemory normed = poisoned(static_cast<size_t>(rows * kDim));
+        const auto norm = [&] {
+          expect_done(api()->rms_norm(instance(), from.floats(), by.floats(), rows, kDim, 1e-6f,
+                                      normed.floats()));
+        };
+        const auto fresh = [&](const std::vector<float>& values) {
+          return multiply(on_device(values), rows, weight, fine);
+        };
+        // Into memory of before: an upload in between would end what is kept.
+        const DeviceMemory out = poisoned(static_cast<size_t>(rows * 40));
+        const sluice_product product{weight.matrix(), out.floats(), 0, fine ? 1 : 0};
+        const auto run = [&](int64_t count) {
+          expect_done(api()->multiply(instance(), normed.floats(), count, kDim, &product, 1));
+          return out.read();
+        };
+        norm();
+        const auto expected = fresh(normed.read());
+        norm();
+        EXPECT_EQ(run(rows), expected);
+        EXPECT_EQ(run(rows), expected);
+        if (rows == 3) {
+          EXPECT_EQ(run(2), expected);
+        }
+        // Overwritten by the host, by an operation, by a transfer.
+        norm();
+        normed.write(other.data(), other.size() * sizeof(float));
+        EXPECT_EQ(run(rows), fresh(other));
+        const std::vector<int32_t> ids(static_cast<size_t>(rows), 0);
+        norm();
+        expect_done(
+            api()->gather(instance(), from.floats(), ids.data(), rows, kDim, normed.floats()));
+        EXPECT_EQ(run(rows), fresh(normed.read()));
+        norm();
+        uint64_t ticket = 0, mark = 0;
+        ASSERT_EQ(api()->mark(instance(), &mark), 0);
+        ASSERT_EQ(api()->transfers_after(instance(), mark), 0);
+        ASSERT_EQ(api()->transfer(instance(), normed.data(), other.data(),
+                                  other.size() * sizeof(float), 1, &ticket),
+                  0);
+        ASSERT_EQ(api()->order_after(instance(), ticket), 0);
+        EXPECT_EQ(run(rows), fresh(other));
+        ASSERT_EQ(api()->transferred(instance(), ticket, 1), 1);
+      }
+}
+
 TEST_P(MatrixOfBackend, GathersRows) {
   const auto x = floats(50 * 77);
   const DeviceMemory from = on_device(x);

@@ -177,8 +177,8 @@ int32_t synchronize(sluice_backend* backend) {
   return 0;
 }
 
-// Operations that write no rows of activations (transfers fill slots of experts), or see to
-// `remembered` themselves.
+// Operations that write no rows of activations, or see to `remembered` themselves. What a transfer
+// writes counts from order_after() on, which is none of them.
 template <auto operation>
 constexpr bool kKeepsRows = false;
 template <>
@@ -197,8 +197,6 @@ template <>
 constexpr bool kKeepsRows<mark> = true;
 template <>
 constexpr bool kKeepsRows<pin> = true;
-template <>
-constexpr bool kKeepsRows<order_after> = true;
 template <>
 constexpr bool kKeepsRows<transfer> = true;
 template <>

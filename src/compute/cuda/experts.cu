@@ -55,8 +55,8 @@ __global__ void add_terms(const Terms list, int64_t dim, float* out) {
 }
 
 __global__ void add_few_terms(const __grid_constant__ FewTerms list, int64_t dim, float* out) {
-  await_previous();
   allow_next();
+  await_previous();
   add_list(list, dim, out);
 }
 
@@ -143,7 +143,7 @@ Product product(const sluice_matrix& weight, const int32_t* rows, int32_t first,
                 float* out) {
   return {weight.type, weight.cols,
           Job{static_cast<const uint8_t*>(weight.data), out, rows, first, count,
-              static_cast<int32_t>(weight.rows), 0, 0, 0}};
+              static_cast<int32_t>(weight.rows), 0, 0, 0, 0, 0}};
 }
 
 int32_t run_parts(sluice_backend* backend, const Acts& x, int64_t dim, int64_t hidden,

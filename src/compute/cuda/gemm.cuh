@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
 #pragma unroll
   for (int i = 0; i < kStepPieces; ++i) {
     const int row = row_base + thread / kStepGroups + i * (kTileThreads / kStepGroups);
-    weight[i] = job.weight + min(row, job.weight_rows - 1) * jobs.row_bytes;
+    weight[i] = job.weight + min(row, job.weight_rows - 1) * int64_t{job.row_bytes};
   }
   // Its part of the activations: group thread % 4 of slot thread / 4.
   static_assert(kTileThreads == kTileSlots * kStepGroups);

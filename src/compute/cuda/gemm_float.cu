@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int i = 0; i < kLoads; ++i) {
     const int at = thread / kParts + i * (kThreads / kParts);
-    weight[i] = job.weight + min(row_base + at, job.weight_rows - 1) * jobs.row_bytes;
+    weight[i] = job.weight + min(row_base + at, job.weight_rows - 1) * int64_t{job.row_bytes};
     const int slot = slot_base + min(at, here - 1);
     const int r = job.rows ? __ldg(job.rows + slot) : job.first + slot;
     from[i] = x.floats + int64_t{r} * x.dim;

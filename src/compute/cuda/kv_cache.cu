@@ -6,6 +6,7 @@
 
 #include "compute/cuda/cache.cuh"
 #include "compute/cuda/instance.h"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/reduce.cuh"
 
 namespace sluice::cuda {
@@ -196,6 +197,8 @@ struct StoreSpans {
 
 // Of span blockIdx.z the keys (blockIdx.y = 0) or values (1).
 __global__ __launch_bounds__(kThreads) void store_spans(const __grid_constant__ StoreSpans store) {
+  allow_next();
+  await_previous();
   const sluice_span& span = store.spans.span[blockIdx.z];
   const sluice_kv& kv = span.kv;
   const int lane = threadIdx.x % kWarp;
@@ -243,8 +246,7 @@ int32_t kv_store(sluice_backend* backend, const sluice_span* spans, int32_t span
     if (items == 0) continue;
     const dim3 grid(static_cast<unsigned>(ceil_div(items, kWarps)), 2,
                     static_cast<unsigned>(count));
-    store_spans<<<grid, kThreads, 0, backend->stream>>>(store);
-    SLUICE_STEP(backend->launched("kv_store"));
+    SLUICE_STEP(launch_after(backend, "kv_store", store_spans, grid, kThreads, store));
   }
   return 0;
 }

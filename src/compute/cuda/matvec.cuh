@@ -174,14 +174,14 @@ __device__ __forceinline__ const int8_t* order_of(const Acts& x, int64_t packed)
 // Blocks that a multiprocessor must hold: bounds the registers.
 template <class F>
 __host__ __device__ constexpr int matvec_blocks(int slots) {
-  return slots > 4 ? 4 : slots > 2 ? 5 : HasUnits<F> ? 6 : 1;
+  if (slots > 4) return 4;
+  if (slots > 2 || (slots > 1 && HasUnits<F>)) return 5;
+  return HasUnits<F> ? 6 : 1;
 }
 
 template <class F, int kSlots>
-__global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
-    matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
+__device__ __forceinline__ void multiply_job(const Jobs& jobs, const Acts& x, const Grids* grids) {
   constexpr int kRows = kMatvecRows;
-  await_previous();
   allow_next();
   const Job& job = jobs.job[blockIdx.y];
   const int log = lanes_of_row<F>(jobs.cols);
@@ -192,7 +192,14 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
   const int begin = blockIdx.z * (kSlots >> fine);  // of the job's activations
   // Whole warps leave: the sums need all lanes of one.
   const int warp_row = row - static_cast<int>(threadIdx.x % kWarp >> log) * kRows;
-  if (warp_row >= job.weight_rows || begin >= job.count) return;
+  if (warp_row >= job.weight_rows || begin >= job.count) return await_previous();
+  const uint8_t* weight[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * int64_t{job.row_bytes};
+    prefetch_row(weight[r], job.row_bytes, lane, width);
+  }
+  await_previous();
 
   const int8_t* q[kSlots];
   const ActGroup* groups[kSlots];
@@ -204,11 +211,6 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
     q[s] = order_of<F>(x, packed);
     groups[s] = x.groups + packed * (x.stride / 32);
   }
-  const uint8_t* weight[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r)
-    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
-
   float sum[kRows][kSlots] = {};
   add_products<F>(weight, q, groups, jobs.cols, lane, width, grids, sum);
 #pragma unroll
@@ -226,6 +228,12 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
       *out = job.accumulate ? *out + v : v;
     }
   }
+}
+
+template <class F, int kSlots>
+__global__ void __launch_bounds__(kMatvecWarps* kWarp, matvec_blocks<F>(kSlots))
+    matvec_kernel(const __grid_constant__ Jobs jobs, const Acts x, const Grids* grids) {
+  multiply_job<F, kSlots>(jobs, x, grids);
 }
 
 template <class F>

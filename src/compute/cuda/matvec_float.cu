@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   const uint8_t* weight[kRows];
 #pragma unroll
   for (int r = 0; r < kRows; ++r)
-    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * jobs.row_bytes;
+    weight[r] = job.weight + min(row + r, job.weight_rows - 1) * int64_t{job.row_bytes};
   float sum[kRows][kSlots] = {};
   for (int at = 8 * lane; at < jobs.cols; at += 8 * kWarp) {
     float w[kRows][8];

@@ -37,25 +37,31 @@ int32_t launch(sluice_backend* backend, uint32_t type, bool few, const Jobs& job
   return backend->failed("weights of type " + std::to_string(type) + " have no kernels");
 }
 
-// The same type, all few or all many.
+// The same type, all few or all many; or types that mix, with one or two slots each.
 int32_t run_group(sluice_backend* backend, const Acts& x, const Product* const* group, size_t count,
                   bool few) {
   for (size_t begin = 0; begin < count; begin += kJobs) {
     Jobs jobs{};
     jobs.count = static_cast<int32_t>(std::min<size_t>(kJobs, count - begin));
     jobs.cols = static_cast<int32_t>(group[begin]->cols);
-    const auto type = static_cast<quant::Type>(group[begin]->type);
-    jobs.row_bytes = static_cast<int64_t>(quant::row_bytes(type, group[begin]->cols));
     int most = 0, tiles = 0;
+    bool mixed = false;
     for (int i = 0; i < jobs.count; ++i) {
       Job& job = jobs.job[i];
       job = group[begin + static_cast<size_t>(i)]->job;
+      const auto type = static_cast<quant::Type>(group[begin + static_cast<size_t>(i)]->type);
+      job.type = static_cast<int16_t>(type);
+      job.row_bytes = static_cast<int32_t>(quant::row_bytes(type, jobs.cols));
+      mixed |= job.type != jobs.job[0].type;
       const int slots = job.count << (job.fine ? 1 : 0);
       job.tile = tiles;
       tiles += static_cast<int>(ceil_div(slots, kTileSlots));
       most = std::max(most, slots);
     }
-    SLUICE_STEP(launch(backend, group[begin]->type, few, jobs, x, few ? most : tiles));
+    if (mixed)
+      SLUICE_STEP(matvec_mixed(backend, jobs, x, most));
+    else
+      SLUICE_STEP(launch(backend, group[begin]->type, few, jobs, x, few ? most : tiles));
   }
   return 0;
 }
@@ -76,13 +82,18 @@ int32_t run_products(sluice_backend* backend, const Acts& x, const Product* prod
     if (is_float_type(p->type) && backend->capability < kBf16Capability) return true;
     return is_few(p->job.count, p->job.fine != 0);
   };
+  // One launch instead of one for each type is worth more than the best kernel for each.
+  const auto mixable = [](const Product* p) {
+    return mixes(p->type) && p->job.count << p->job.fine <= 2;
+  };
   std::vector<const Product*> group;
   while (!todo.empty()) {
     const uint32_t type = todo.front()->type;
     const bool kind = few(todo.front());
+    const bool mix = mixable(todo.front());
     group.clear();
     std::erase_if(todo, [&](const Product* p) {
-      if (p->type != type || few(p) != kind) return false;
+      if (mix ? !mixable(p) : p->type != type || few(p) != kind) return false;
       group.push_back(p);
       return true;
     });
@@ -105,8 +116,8 @@ int32_t multiply(sluice_backend* backend, const float* x, int64_t rows, int64_t 
     list[static_cast<size_t>(i)] = {
         p.weight.type, p.weight.cols,
         Job{static_cast<const uint8_t*>(p.weight.data), p.out, nullptr, 0,
-            static_cast<int32_t>(rows), static_cast<int32_t>(p.weight.rows), 0,
-            static_cast<int16_t>(p.accumulate != 0), static_cast<int16_t>(!is_float && p.fine)}};
+            static_cast<int32_t>(rows), static_cast<int32_t>(p.weight.rows), 0, 0,
+            static_cast<int8_t>(p.accumulate != 0), static_cast<int8_t>(!is_float && p.fine), 0}};
   }
   Acts acts;
   acts.floats = x;
@@ -124,17 +135,17 @@ int32_t multiply_float(sluice_backend* backend, const float* x, int64_t rows, in
   const auto* data = static_cast<const uint8_t*>(weight.data);
   FloatType type = FloatType::kF32;
   Jobs jobs{};
-  jobs.row_bytes = dim * 4;
+  int64_t row_bytes = dim * 4;
   switch (static_cast<quant::Type>(weight.type)) {
     case quant::Type::kF32:
       break;
     case quant::Type::kF16:
       type = FloatType::kF16;
-      jobs.row_bytes = dim * 2;
+      row_bytes = dim * 2;
       break;
     case quant::Type::kBF16:
       type = FloatType::kBF16;
-      jobs.row_bytes = dim * 2;
+      row_bytes = dim * 2;
       break;
     default: {
       std::vector<int32_t> ids(static_cast<size_t>(weight.rows));
@@ -147,9 +158,12 @@ int32_t multiply_float(sluice_backend* backend, const float* x, int64_t rows, in
   }
   jobs.count = 1;
   jobs.cols = static_cast<int32_t>(dim);
-  jobs.job[0] =
-      Job{data, out, nullptr, 0, static_cast<int32_t>(rows), static_cast<int32_t>(weight.rows),
-          0,    0,   0};
+  Job& job = jobs.job[0];
+  job.weight = data;
+  job.out = out;
+  job.count = static_cast<int32_t>(rows);
+  job.weight_rows = static_cast<int32_t>(weight.rows);
+  job.row_bytes = static_cast<int32_t>(row_bytes);
   Acts acts;
   acts.floats = x;
   acts.dim = dim;

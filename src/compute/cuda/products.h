@@ -27,9 +27,11 @@ struct Job {
   int32_t first;
   int32_t count;
   int32_t weight_rows;
-  int32_t tile;  // of the kernel's tiles of activations, this job's first
-  int16_t accumulate;
-  int16_t fine;
+  int32_t tile;       // of the kernel's tiles of activations, this job's first
+  int32_t row_bytes;  // of the weight
+  int8_t accumulate;
+  int8_t fine;
+  int16_t type;  // of the weight
 };
 
 constexpr int kJobs = 80;  // per launch: they travel as kernel arguments, of which there are 4 KiB
@@ -37,7 +39,6 @@ struct Jobs {
   Job job[kJobs];
   int32_t count;
   int32_t cols;
-  int64_t row_bytes;
 
 #if defined(__CUDACC__)
   // The job that has the tile.
@@ -82,6 +83,9 @@ constexpr bool is_few(int64_t count, bool fine) {
 }
 template <class Format>
 int32_t matvec(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slots);
+// The same for jobs of several types that have units (formats.cuh) and at most two slots.
+int32_t matvec_mixed(sluice_backend* backend, const Jobs& jobs, const Acts& x, int slots);
+bool mixes(uint32_t type);
 // Tiles of kTileSlots slots on tensor cores.
 constexpr int kTileSlots = 64;
 template <class Format>

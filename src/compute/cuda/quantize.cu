@@ -12,8 +12,8 @@ __global__ void __launch_bounds__(kThreads)
     quantize_rows(const float* __restrict__ x, const float* __restrict__ up, int64_t groups,
                   int32_t dim, int32_t stride, int copies, int8_t* __restrict__ q,
                   ActGroup* __restrict__ out, const UnitOrders orders) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t index = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kGroupLanes;
   const int lane = threadIdx.x % kGroupLanes;
   const int32_t per_row = stride / 32;
@@ -34,8 +34,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     rms_norm_quantize(const float* x, const float* weight, int32_t dim, float eps, float* out,
                       int32_t stride, int8_t* q, ActGroup* groups, const UnitOrders orders) {
-  await_previous();
   allow_next();
+  await_previous();
   const float* from = x + int64_t{blockIdx.x} * dim;
   float* to = out + int64_t{blockIdx.x} * dim;
   float squares = 0;
@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     swiglu_rows(const float* __restrict__ gate, const float* __restrict__ up, int64_t count,
                 float* __restrict__ out) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < count) out[i] = silu_times(gate[i], up[i]);
 }

@@ -8,6 +8,7 @@
 
 #include "compute/cuda/instance.h"
 #include "compute/cuda/last_block.cuh"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/reduce.cuh"
 #include "quant/quant.h"
 
@@ -69,6 +70,8 @@ template <int kWide, int kExperts, int kRows>
 __global__ __launch_bounds__(kThreads) void router_logits(const float* x, int64_t rows, int64_t dim,
                                                           const float* weight, int64_t experts,
                                                           float* logits) {
+  allow_next();
+  await_previous();
   compute_logits<kWide, kExperts, kRows>(
       x, rows, dim, weight, experts,
       (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kExperts, int64_t{blockIdx.y} * kRows,
@@ -130,6 +133,8 @@ template <int kPerLane>
 __global__ __launch_bounds__(kThreads) void choose_experts(const float* logits, int64_t rows,
                                                            int experts, int k, int32_t* ids,
                                                            float* weights) {
+  allow_next();
+  await_previous();
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (row >= rows) return;
   choose<kPerLane>(logits + row * experts, experts, k, threadIdx.x % kWarp, ids + row * k,
@@ -144,6 +149,8 @@ __global__ __launch_bounds__(kThreads) void route_few(const float* x, int64_t di
                                                       float* logits, int k, int32_t* ids,
                                                       float* weights, uint32_t* counters,
                                                       uint32_t* flag, uint32_t ticket) {
+  allow_next();
+  await_previous();
   const int row = static_cast<int>(blockIdx.y);
   logits += int64_t{row} * experts;
   compute_logits<kWide, 1, 1>(x + row * dim, 1, dim, weight, experts,
@@ -165,26 +172,26 @@ struct Answer {
 };
 
 template <int kWide>
-void launch_few(cudaStream_t stream, const float* x, int64_t rows, int64_t dim, const float* weight,
-                int64_t experts, float* logits, int64_t k, uint32_t* counters,
-                const Answer& answer) {
+int32_t launch_few(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                   const float* weight, int64_t experts, float* logits, int64_t k,
+                   uint32_t* counters, const Answer& answer) {
   const auto kernel = experts <= 128   ? route_few<kWide, 4>
                       : experts <= 512 ? route_few<kWide, 16>
                                        : route_few<kWide, 64>;
   const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps)), static_cast<unsigned>(rows));
-  kernel<<<grid, kThreads, 0, stream>>>(x, dim, weight, static_cast<int>(experts), logits,
-                                        static_cast<int>(k), answer.ids, answer.weights, counters,
-                                        answer.flag, answer.ticket);
+  return launch_after(backend, "route", kernel, grid, kThreads, x, dim, weight,
+                      static_cast<int>(experts), logits, static_cast<int>(k), answer.ids,
+                      answer.weights, counters, answer.flag, answer.ticket);
 }
 
 template <int kWide>
-void launch_many(cudaStream_t stream, const float* x, int64_t rows, int64_t dim,
-                 const float* weight, int64_t experts, float* logits) {
+int32_t launch_many(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
+                    const float* weight, int64_t experts, float* logits) {
   constexpr int kMany = 4;
   const dim3 grid(static_cast<unsigned>(ceil_div(experts, kWarps * kMany)),
                   static_cast<unsigned>(ceil_div(rows, kMany)));
-  router_logits<kWide, kMany, kMany>
-      <<<grid, kThreads, 0, stream>>>(x, rows, dim, weight, experts, logits);
+  return launch_after(backend, "route", router_logits<kWide, kMany, kMany>, grid, kThreads, x, rows,
+                      dim, weight, experts, logits);
 }
 
 bool aligned_16(const void* p) {
@@ -219,18 +226,17 @@ int32_t route_to(sluice_backend* backend, const float* x, int64_t rows, int64_t 
   if (rows <= kFewRows) {
     uint32_t* counters = backend->counters.reserve(backend, kFewRows + 1);
     if (!counters) return 1;
-    (wide ? launch_few<4> : launch_few<1>)(backend->stream, x, rows, dim, floats, experts, logits,
-                                           k, counters, answer);
-    return backend->launched("route");
+    return (wide ? launch_few<4> : launch_few<1>)(backend, x, rows, dim, floats, experts, logits, k,
+                                                  counters, answer);
   }
-  (wide ? launch_many<4> : launch_many<1>)(backend->stream, x, rows, dim, floats, experts, logits);
-  SLUICE_STEP(backend->launched("route"));
+  SLUICE_STEP(
+      (wide ? launch_many<4> : launch_many<1>)(backend, x, rows, dim, floats, experts, logits));
   const auto choose_all = experts <= 128   ? choose_experts<4>
                           : experts <= 512 ? choose_experts<16>
                                            : choose_experts<64>;
-  choose_all<<<static_cast<unsigned>(ceil_div(rows, kWarps)), kThreads, 0, backend->stream>>>(
-      logits, rows, static_cast<int>(experts), static_cast<int>(k), answer.ids, answer.weights);
-  return backend->launched("route");
+  return launch_after(backend, "route", choose_all, static_cast<unsigned>(ceil_div(rows, kWarps)),
+                      kThreads, logits, rows, static_cast<int>(experts), static_cast<int>(k),
+                      answer.ids, answer.weights);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "compute/cuda/instance.h"
 #include "compute/cuda/last_block.cuh"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/reduce.cuh"
 
 namespace sluice::cuda {
@@ -19,6 +20,8 @@ unsigned blocks_for(int64_t items, int64_t per_block) {
 // One block per row. x and out may be the same memory: each thread writes what only it reads.
 __global__ __launch_bounds__(kThreads) void rms_norm_rows(const float* x, const float* weight,
                                                           int64_t dim, float eps, float* out) {
+  allow_next();
+  await_previous();
   const float* from = x + blockIdx.x * dim;
   float* to = out + blockIdx.x * dim;
   float squares = 0;
@@ -36,6 +39,8 @@ __global__ __launch_bounds__(kThreads) void norm_rope_heads(float* x, int64_t ro
                                                             const float* weight, float eps,
                                                             const float* cosines,
                                                             const float* sines, int64_t rotary) {
+  allow_next();
+  await_previous();
   const int64_t item = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (item >= rows * heads) return;
   const int lane = threadIdx.x % kWarp;
@@ -66,6 +71,8 @@ __global__ __launch_bounds__(kThreads) void norm_rope_heads(float* x, int64_t ro
 __global__ __launch_bounds__(kThreads) void gated_norm_rows(const float* x, const float* weight,
                                                             int64_t rows, int64_t dim, float eps,
                                                             float* gate) {
+  allow_next();
+  await_previous();
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (row >= rows) return;
   const int lane = threadIdx.x % kWarp;
@@ -84,6 +91,8 @@ __global__ __launch_bounds__(kThreads) void gated_norm_rows(const float* x, cons
 
 __global__ __launch_bounds__(kThreads) void sigmoid_gate_floats(const float* gate, int64_t count,
                                                                 float* x) {
+  allow_next();
+  await_previous();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < count) x[i] = x[i] * sigmoid(gate[i]);
 }
@@ -93,6 +102,8 @@ __global__ __launch_bounds__(kThreads) void row_gates(const float* x, int64_t ro
                                                       const float* weight, float* out,
                                                       uint32_t* counter, uint32_t* flag,
                                                       uint32_t ticket) {
+  allow_next();
+  await_previous();
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   if (row < rows) {
@@ -111,33 +122,29 @@ __global__ __launch_bounds__(kThreads) void row_gates(const float* x, int64_t ro
 int32_t rms_norm(sluice_backend* backend, const float* x, const float* weight, int64_t rows,
                  int64_t dim, float eps, float* out) {
   if (rows == 0) return 0;
-  rms_norm_rows<<<static_cast<unsigned>(rows), kThreads, 0, backend->stream>>>(x, weight, dim, eps,
-                                                                               out);
-  return backend->launched("rms_norm");
+  return launch_after(backend, "rms_norm", rms_norm_rows, static_cast<unsigned>(rows), kThreads, x,
+                      weight, dim, eps, out);
 }
 
 int32_t norm_rope(sluice_backend* backend, float* x, int64_t rows, int64_t heads, int64_t head_dim,
                   int64_t stride, const float* weight, float eps, const float* cos,
                   const float* sin, int64_t rotary) {
   if (rows * heads == 0) return 0;
-  norm_rope_heads<<<blocks_for(rows * heads, kWarps), kThreads, 0, backend->stream>>>(
-      x, rows, heads, head_dim, stride, weight, eps, cos, sin, rotary);
-  return backend->launched("norm_rope");
+  return launch_after(backend, "norm_rope", norm_rope_heads, blocks_for(rows * heads, kWarps),
+                      kThreads, x, rows, heads, head_dim, stride, weight, eps, cos, sin, rotary);
 }
 
 int32_t gated_norm(sluice_backend* backend, const float* x, const float* weight, int64_t rows,
                    int64_t dim, float eps, float* gate) {
   if (rows == 0) return 0;
-  gated_norm_rows<<<blocks_for(rows, kWarps), kThreads, 0, backend->stream>>>(x, weight, rows, dim,
-                                                                              eps, gate);
-  return backend->launched("gated_norm");
+  return launch_after(backend, "gated_norm", gated_norm_rows, blocks_for(rows, kWarps), kThreads, x,
+                      weight, rows, dim, eps, gate);
 }
 
 int32_t sigmoid_gate(sluice_backend* backend, const float* gate, int64_t count, float* x) {
   if (count == 0) return 0;
-  sigmoid_gate_floats<<<blocks_for(count, kThreads), kThreads, 0, backend->stream>>>(gate, count,
-                                                                                     x);
-  return backend->launched("sigmoid_gate");
+  return launch_after(backend, "sigmoid_gate", sigmoid_gate_floats, blocks_for(count, kThreads),
+                      kThreads, gate, count, x);
 }
 
 int32_t row_gate(sluice_backend* backend, const float* x, int64_t rows, int64_t dim,
@@ -149,19 +156,18 @@ int32_t row_gate(sluice_backend* backend, const float* x, int64_t rows, int64_t 
     HostResults& results = backend->results;
     uint32_t* counter = backend->counters.reserve(backend, 1);
     if (!counter || !results.begin(backend)) return 1;
-    row_gates<<<blocks, kThreads, 0, backend->stream>>>(x, rows, dim, weight,
-                                                        reinterpret_cast<float*>(results.data()),
-                                                        counter, results.flag(), results.ticket());
-    SLUICE_STEP(backend->launched("row_gate"));
+    SLUICE_STEP(launch_after(backend, "row_gate", row_gates, blocks, kThreads, x, rows, dim, weight,
+                             reinterpret_cast<float*>(results.data()), counter, results.flag(),
+                             results.ticket()));
     SLUICE_STEP(results.wait(backend, "row_gate"));
     std::memcpy(out, results.data(), bytes);
     return 0;
   }
   auto* gates = backend->logits.reserve_array<float>(backend, rows);
   if (!gates) return 1;
-  row_gates<<<blocks, kThreads, 0, backend->stream>>>(x, rows, dim, weight, gates, nullptr, nullptr,
-                                                      0);
-  SLUICE_STEP(backend->launched("row_gate"));
+  SLUICE_STEP(launch_after(backend, "row_gate", row_gates, blocks, kThreads, x, rows, dim, weight,
+                           gates, static_cast<uint32_t*>(nullptr), static_cast<uint32_t*>(nullptr),
+                           0));
   return backend->mailbox.fetch(backend, out, gates, bytes);
 }
 

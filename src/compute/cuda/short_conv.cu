@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compute/cuda/instance.h"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/reduce.cuh"
 
 namespace sluice::cuda {
@@ -25,6 +26,8 @@ struct ConvSpans {
 // their thread writes it too. kTaps: as many as there are, or 0: any number.
 template <int kTaps>
 __global__ __launch_bounds__(kThreads) void convolve(const __grid_constant__ ConvSpans conv) {
+  allow_next();
+  await_previous();
   constexpr int kMost = kTaps > 0 ? kTaps : kMaxTaps;
   const sluice_recurrent_span& span = conv.spans.span[blockIdx.z];
   const int64_t channel = int64_t{blockIdx.x} * kThreads + threadIdx.x, channels = conv.channels;
@@ -89,8 +92,7 @@ int32_t short_conv(sluice_backend* backend, const sluice_recurrent_span* spans, 
     const dim3 grid(static_cast<unsigned>(ceil_div(channels, kThreads)),
                     static_cast<unsigned>(ceil_div(rows, kRows)), static_cast<unsigned>(count));
     const auto kernel = taps == 4 ? convolve<4> : convolve<0>;
-    kernel<<<grid, kThreads, 0, backend->stream>>>(conv);
-    SLUICE_STEP(backend->launched("short_conv"));
+    SLUICE_STEP(launch_after(backend, "short_conv", kernel, grid, kThreads, conv));
   }
   return 0;
 }

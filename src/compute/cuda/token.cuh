@@ -14,17 +14,19 @@ __global__ void __launch_bounds__(kMatvecWarps* kWarp)
     token_gates_kernel(const __grid_constant__ TokenGates gates, const Acts x, const Grids* grids,
                        float* values, int8_t* q, ActGroup* groups, const UnitOrders orders,
                        int32_t stride, int32_t* arrivals) {
-  await_previous();
   allow_next();
   const int e = blockIdx.y;
   const int log = lanes_of_row<F>(gates.cols);
   const int lane = threadIdx.x & ((1 << log) - 1);
   const int row = (blockIdx.x * kMatvecWarps * kWarp + threadIdx.x) >> log;
+  const uint8_t* const weight[2] = {gates.gate[e] + row * gates.row_bytes,
+                                    gates.up[e] + row * gates.row_bytes};
+  prefetch_row(weight[0], gates.row_bytes, lane, 1 << log);
+  prefetch_row(weight[1], gates.row_bytes, lane, 1 << log);
+  await_previous();
   const int64_t packed = int64_t{gates.row} * x.copies;
   const int8_t* const from[1] = {order_of<F>(x, packed)};
   const ActGroup* const from_groups[1] = {x.groups + packed * (x.stride / 32)};
-  const uint8_t* const weight[2] = {gates.gate[e] + row * gates.row_bytes,
-                                    gates.up[e] + row * gates.row_bytes};
   float sum[2][1] = {};
   add_products<F>(weight, from, from_groups, gates.cols, lane, 1 << log, grids, sum);
   const float gate = lanes_sum(sum[0][0], 1 << log), up = lanes_sum(sum[1][0], 1 << log);
@@ -59,7 +61,6 @@ __global__ void __launch_bounds__(kTokenExperts* kWarp)
   constexpr int kRows = kMatvecRows;
   constexpr int kMost = kWarp / 8 * kRows;  // rows of a block
   __shared__ float part[kTokenExperts][kMost];
-  await_previous();
   allow_next();
   const int e = threadIdx.x / kWarp;
   const int log = lanes_of_row<F>(downs.cols);
@@ -69,13 +70,15 @@ __global__ void __launch_bounds__(kTokenExperts* kWarp)
   const int first = blockIdx.x * block_rows;
   const uint8_t* weight[kRows];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r)
+  for (int r = 0; r < kRows; ++r) {
     weight[r] = downs.down[e] + min(first + local + r, downs.rows - 1) * downs.row_bytes;
+    prefetch_row(weight[r], downs.row_bytes, lane, 1 << log);
+  }
+  await_previous();
   const int8_t* const from[1] = {order_of<F>(hidden, e)};
   const ActGroup* const from_groups[1] = {hidden.groups + int64_t{e} * (hidden.stride / 32)};
   float sum[kRows][1] = {};
-  const uint8_t* const rows[kRows] = {weight[0], weight[1]};
-  add_products<F>(rows, from, from_groups, downs.cols, lane, 1 << log, grids, sum);
+  add_products<F>(weight, from, from_groups, downs.cols, lane, 1 << log, grids, sum);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     const float v = lanes_sum(sum[r][0], 1 << log);
