@@ -200,7 +200,9 @@ TEST_P(SlotFileTest, WhatASlotCannotTake) {
   auto part = read_slot_file(folder_.path(), "a.bin", "ann", few);
   ASSERT_TRUE(part) << part.error().message;
   EXPECT_EQ(part->saved.checkpoints.size(), std::min<size_t>(held, 2));
-  if (held > 2) EXPECT_EQ(part->saved.checkpoints.back().position, 100);
+  if (held > 2) {
+    EXPECT_EQ(part->saved.checkpoints.back().position, 100);
+  }
 }
 
 TEST_P(SlotFileTest, FoldersThatAreNotThere) {
