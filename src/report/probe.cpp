@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -176,6 +177,8 @@ void Recorder::record(pid_t process) {
     if (proportional)
       next_proportional = after + std::max<Clock::duration>(50 * (after - before), interval_);
     sample[Column::kTime] = std::chrono::duration<double>(before - origin_).count();
+    // As they are written: what is made of them is the same from the file.
+    for (double& value : sample.values) value = std::round(value * 1000) / 1000;
     samples_.push_back(sample);
     next = std::max(next + interval_, after);
     // In short steps: the end is not waited for.

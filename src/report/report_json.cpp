@@ -36,10 +36,7 @@ Json columns_of(const Samples& samples) {
     const auto column = static_cast<Column>(i);
     if (!known(first_known(samples, column))) continue;
     Json values = Json::array();
-    for (const Sample& sample : samples) {
-      const double value = sample[column];
-      values.push_back(value_of(std::round(value * 1000) / 1000));
-    }
+    for (const Sample& sample : samples) values.push_back(value_of(sample[column]));
     all[std::string(column_name(column))] = std::move(values);
   }
   return all;

@@ -147,6 +147,8 @@ class SavedSlots(unittest.TestCase):
             return self.act(server, n % 2, "save" if n % 3 == 1 else "restore", "notes.bin")[0] in (200, 404, 409)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             self.assertTrue(all(pool.map(work, range(60))))
+        # Slots that answered all the time were not saved.
+        self.assertEqual(self.act(server, self.used_slot(server), "save", "notes.bin")[0], 200)
         self.assertEqual(os.listdir(self.folder), ["notes.bin"])
         self.assertEqual(server.stop(), 0)
 
