@@ -154,7 +154,8 @@ TEST_P(SchedulerTest, ASavedSlotGoesOnInAnotherScheduler) {
   EXPECT_EQ(run(*scheduler, same).outcome.figures.reused_tokens, 0);
   same.owner = "ann";
   const Got again = run(*scheduler, same);
-  EXPECT_GE(again.outcome.figures.reused_tokens, 49);
+  // A hybrid model goes on from its last checkpoint, at the end of a pass of 16.
+  EXPECT_GE(again.outcome.figures.reused_tokens, GetParam() ? 48 : 49);
   expect_same(first, again);
 }
 
